@@ -1,0 +1,5 @@
+//! How a protocol is spoken: pure functions from bytes to words and back. No I/O, no clock, no provider.
+
+mod operation;
+
+pub use operation::Operation;
