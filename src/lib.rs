@@ -3,6 +3,9 @@
 //! The modules, in the order in which a module may use those above it (`tests/house.rs` checks it).
 
 pub mod config;
+pub mod units;
+pub mod json;
+pub mod chat;
 pub mod dialect;
 pub mod error;
 pub mod id;

@@ -1,0 +1,5 @@
+//! The words in which every dialect's calls are counted and compared. Types only.
+
+mod usage;
+
+pub use usage::Usage;

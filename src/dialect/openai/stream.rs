@@ -1,0 +1,270 @@
+//! Beside a forwarded event stream: what it used, when output began, which frame we asked for ourselves.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::usage;
+use crate::chat::Usage;
+use crate::dialect::Operation;
+use crate::dialect::sse::Event;
+use crate::json::Object;
+
+/// Reads frames as they pass. Costs a search per frame; parses only the first few, and those that carry usage.
+#[derive(Debug)]
+pub struct Tap {
+    operation: Operation,
+    /// We asked for usage and the client did not: what that adds is taken out again.
+    added_usage: bool,
+    pub usage: Option<Usage>,
+    /// Frames with output, which is near enough to one a token.
+    pub output_frames: u64,
+    /// Output has begun: the first frame with text, a tool call or reasoning has passed.
+    pub output_began: bool,
+    /// `[DONE]`, `response.completed`, ... has passed: what comes after is not a broken stream.
+    pub ended: bool,
+    /// The provider sent an error event.
+    pub failed: bool,
+    /// The last `sequence_number` of a responses stream.
+    pub sequence: u64,
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default, borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default, borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(default, borrow)]
+    text: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(default, borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    refusal: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    function_call: Option<&'a RawValue>,
+    #[serde(default, borrow, alias = "reasoning")]
+    reasoning_content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ResponseEvent<'a> {
+    #[serde(default)]
+    sequence_number: Option<u64>,
+    #[serde(default, borrow)]
+    response: Option<&'a RawValue>,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    pub fn new(operation: Operation, added_usage: bool) -> Self {
+        Tap {
+            operation,
+            added_usage,
+            usage: None,
+            output_frames: 0,
+            output_began: false,
+            ended: false,
+            failed: false,
+            sequence: 0,
+        }
+    }
+
+    /// Look at a frame on its way. What comes back goes to the client: the frame itself, nearly always.
+    pub fn see(&mut self, frame: Bytes) -> Option<Bytes> {
+        let event = Event::read(&frame);
+        let Some(data) = event.data.as_deref() else { return Some(frame) };
+        match self.operation {
+            Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
+                if data == b"[DONE]" {
+                    self.ended = true;
+                    return Some(frame);
+                }
+                self.see_chunk(data);
+                if self.added_usage && memmem::find(data, b"\"usage\"").is_some() {
+                    return without_usage(&frame, data);
+                }
+            }
+            Operation::Responses => self.see_response_event(event.name, data),
+        }
+        Some(frame)
+    }
+
+    fn see_chunk(&mut self, data: &[u8]) {
+        self.output_frames += 1;
+        if !self.output_began
+            && let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data)
+        {
+            self.output_began = chunk.choices.is_some_and(|c| c.iter().any(Choice::has_output));
+            self.failed |= chunk.error.is_some_and(|e| e.get() != "null");
+        } else if !self.failed && data.len() < 4096 && memmem::find(data, b"\"error\"").is_some() {
+            self.failed = Object::scan(data).is_ok_and(|o| o.get("error").is_some_and(|e| e != "null"));
+        }
+        if let Some(at) = memmem::rfind(data, b"\"usage\"")
+            && memmem::find(&data[at..], b"{").is_some()
+        {
+            // x_groq and the like carry it one level down
+            let found = usage::of_reply(data).or_else(|| usage::of_tail(data));
+            self.usage = found.or(self.usage);
+        }
+    }
+
+    fn see_response_event(&mut self, name: &str, data: &[u8]) {
+        match name {
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.ended = true;
+                self.failed |= name == "response.failed";
+                if let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) {
+                    self.sequence = event.sequence_number.unwrap_or(self.sequence);
+                    let found = event.response.and_then(|r| usage::of_reply(r.get().as_bytes()));
+                    self.usage = found.or(self.usage);
+                }
+            }
+            "error" => self.failed = true,
+            _ => {
+                if name.ends_with(".delta") {
+                    self.output_frames += 1;
+                    self.output_began = true;
+                }
+                self.sequence += 1;
+            }
+        }
+    }
+}
+
+impl Choice<'_> {
+    fn has_output(&self) -> bool {
+        let some = |v: Option<&RawValue>| v.is_some_and(|v| !matches!(v.get(), "null" | "\"\"" | "[]"));
+        some(self.text)
+            || self.delta.as_ref().is_some_and(|d| {
+                some(d.content)
+                    || some(d.refusal)
+                    || some(d.tool_calls)
+                    || some(d.function_call)
+                    || some(d.reasoning_content)
+            })
+    }
+}
+
+/// A frame as it would have come had we not asked for usage: the extra frame (no choices) vanishes, `"usage":null` is cut out of the
+/// others.
+fn without_usage(frame: &Bytes, data: &[u8]) -> Option<Bytes> {
+    let Ok(object) = Object::scan(data) else { return Some(frame.clone()) };
+    let Some(index) = object.members.iter().position(|m| m.name == "usage") else { return Some(frame.clone()) };
+    let usage = &object.members[index];
+    let value = &object.text[usage.value.clone()];
+    if value != "null" {
+        let extra = object.get("choices").is_some_and(|c| c.starts_with('[') && c[1..].trim_start().starts_with(']'));
+        // usage beside choices is the vendor's own manner: it would have come anyway
+        return if extra { None } else { Some(frame.clone()) };
+    }
+    // from the comma before it, or to the comma behind it when it comes first
+    let cut = match index.checked_sub(1).map(|before| object.members[before].value.end) {
+        Some(end) => end..usage.value.end,
+        None => {
+            let next = object.members.get(1)?;
+            object.inside..object.text[..next.value.start].rfind('"').and_then(|q| object.text[..q].rfind('"'))?
+        }
+    };
+    // data is one line of the frame unless it was joined from several; then leave it alone
+    let Some(at) = memmem::find(frame, data) else { return Some(frame.clone()) };
+    let mut out = BytesMut::with_capacity(frame.len());
+    out.extend_from_slice(&frame[..at + cut.start]);
+    out.extend_from_slice(&frame[at + cut.end..]);
+    Some(out.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Tokens;
+
+    fn run(operation: Operation, added: bool, frames: &[&str]) -> (Tap, String) {
+        let mut tap = Tap::new(operation, added);
+        let out: String = frames
+            .iter()
+            .filter_map(|f| tap.see(Bytes::copy_from_slice(f.as_bytes())))
+            .map(|f| String::from_utf8(f.to_vec()).unwrap())
+            .collect();
+        (tap, out)
+    }
+
+    const CHAT: [&str; 4] = [
+        "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":null}\n\n",
+        "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"say \\\"usage\\\":null\"}}],\"usage\":null}\n\n",
+        "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n",
+        "data: [DONE]\n\n",
+    ];
+
+    #[test]
+    fn a_stream_passes_unchanged_when_the_client_asked_for_usage() {
+        let (tap, out) = run(Operation::ChatCompletions, false, &CHAT);
+        assert_eq!(out, CHAT.concat());
+        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(3), Tokens(2))));
+        assert!(tap.ended && tap.output_began && !tap.failed);
+    }
+
+    #[test]
+    fn what_we_asked_for_is_taken_out_again() {
+        let (tap, out) = run(Operation::ChatCompletions, true, &CHAT);
+        assert_eq!(
+            out,
+            "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\
+             data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"say \\\"usage\\\":null\"}}]}\n\ndata: [DONE]\n\n"
+        );
+        assert!(tap.usage.is_some());
+    }
+
+    #[test]
+    fn usage_in_front_is_cut_with_its_comma() {
+        let (_, out) = run(Operation::ChatCompletions, true, &["data: {\"usage\":null, \"id\":\"1\",\"choices\":[1]}\n\n"]);
+        assert_eq!(out, "data: {\"id\":\"1\",\"choices\":[1]}\n\n");
+    }
+
+    #[test]
+    fn output_begins_with_the_first_text_not_with_the_role() {
+        let mut tap = Tap::new(Operation::ChatCompletions, false);
+        tap.see(Bytes::from_static(CHAT[0].as_bytes()));
+        assert!(!tap.output_began);
+        tap.see(Bytes::from_static(CHAT[1].as_bytes()));
+        assert!(tap.output_began);
+    }
+
+    #[test]
+    fn an_error_event_is_noticed() {
+        let error = "data: {\"error\":{\"message\":\"boom\"}}\n\n";
+        assert!(run(Operation::ChatCompletions, false, &[error]).0.failed);
+        assert!(run(Operation::ChatCompletions, false, &[CHAT[1], error]).0.failed);
+        assert!(!run(Operation::ChatCompletions, false, &[CHAT[1], "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n"]).0.failed);
+    }
+
+    #[test]
+    fn usage_of_a_responses_stream_comes_with_its_end() {
+        let (tap, _) = run(
+            Operation::Responses,
+            false,
+            &[
+                "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n",
+                "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\n\n",
+                "event: response.completed\ndata: {\"sequence_number\":9,\"response\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":6}}}\n\n",
+            ],
+        );
+        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
+        assert!(tap.ended && tap.output_began);
+        assert_eq!(tap.sequence, 9);
+    }
+}
