@@ -42,6 +42,10 @@ pub enum Kind {
     MethodNotAllowed,
     /// Larger than the limit for this route.
     TooLarge,
+    /// The header section is too large.
+    HeadersTooLarge,
+    /// `Expect` with something else than `100-continue`.
+    UnknownExpectation,
     /// The body is encoded in a way we do not decode.
     UnsupportedEncoding,
     /// The client was too slow to send its request.
@@ -90,7 +94,9 @@ impl Kind {
             Kind::RequestTimeout => 408,
             Kind::TooLarge => 413,
             Kind::UnsupportedEncoding => 415,
+            Kind::UnknownExpectation => 417,
             Kind::RateLimited { .. } => 429,
+            Kind::HeadersTooLarge => 431,
             Kind::ClientGone => 499,
             Kind::Internal => 500,
             Kind::Unsupported => 400,
@@ -111,6 +117,8 @@ impl Kind {
             Kind::UnknownModel => "unknown_model",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::TooLarge => "too_large",
+            Kind::HeadersTooLarge => "headers_too_large",
+            Kind::UnknownExpectation => "unknown_expectation",
             Kind::UnsupportedEncoding => "unsupported_encoding",
             Kind::RequestTimeout => "request_timeout",
             Kind::RateLimited { .. } => "rate_limited",
@@ -134,6 +142,8 @@ impl Kind {
             | Kind::UnknownModel
             | Kind::MethodNotAllowed
             | Kind::TooLarge
+            | Kind::HeadersTooLarge
+            | Kind::UnknownExpectation
             | Kind::UnsupportedEncoding
             | Kind::RequestTimeout
             | Kind::RateLimited { .. }

@@ -1,5 +1,6 @@
 //! The configuration: what was typed (`raw`), checked once (`check`) into what the program uses (`snapshot`).
 
+pub mod keys;
 pub mod secret;
 pub mod snapshot;
 

@@ -63,8 +63,7 @@ pub enum Fault {
 impl<'a> Object<'a> {
     /// Scan a whole text that must be one object.
     pub fn scan(text: &'a [u8]) -> Result<Object<'a>, ScanError> {
-        let text =
-            std::str::from_utf8(text).map_err(|e| ScanError { at: e.valid_up_to(), what: Fault::NotUtf8 })?;
+        let text = std::str::from_utf8(text).map_err(|e| ScanError { at: e.valid_up_to(), what: Fault::NotUtf8 })?;
         let mut scanner = Scanner { text: text.as_bytes(), at: 0 };
         scanner.space();
         if scanner.peek() != Some(b'{') {
@@ -84,9 +83,9 @@ impl<'a> Object<'a> {
                 let quoted = &text[start..scanner.at];
                 let name = match escaped {
                     Escaped::No => Cow::Borrowed(&quoted[1..quoted.len() - 1]),
-                    Escaped::Yes => Cow::Owned(
-                        unquote(quoted).ok_or(ScanError { at: start, what: Fault::BadEscape })?.into_owned(),
-                    ),
+                    Escaped::Yes => {
+                        Cow::Owned(unquote(quoted).ok_or(ScanError { at: start, what: Fault::BadEscape })?.into_owned())
+                    }
                 };
                 if members.len() >= MAX_MEMBERS {
                     return Err(scanner.fault(Fault::TooManyMembers));
@@ -131,9 +130,7 @@ impl<'a> Object<'a> {
     /// A member whose name another parser could take for `name`: equal but for case. Go's `encoding/json` matches `MODEL`
     /// to a field `model`, and folds U+017F to `s` and U+212A to `k`.
     pub fn near(&self, names: &[&str]) -> Option<&Member<'a>> {
-        self.members.iter().find(|m| {
-            names.iter().any(|known| m.name != *known && folds_to(&m.name, known))
-        })
+        self.members.iter().find(|m| names.iter().any(|known| m.name != *known && folds_to(&m.name, known)))
     }
 }
 

@@ -44,6 +44,8 @@ fn kind(kind: Kind) -> &'static str {
         | Kind::UnknownModel
         | Kind::MethodNotAllowed
         | Kind::TooLarge
+        | Kind::HeadersTooLarge
+        | Kind::UnknownExpectation
         | Kind::UnsupportedEncoding
         | Kind::RequestTimeout
         | Kind::Unsupported
@@ -65,6 +67,8 @@ fn code(error: &Error) -> Option<&'static str> {
         Kind::UnknownModel => Some("model_not_found"),
         Kind::MethodNotAllowed => Some("method_not_supported"),
         Kind::TooLarge => Some("request_too_large"),
+        Kind::HeadersTooLarge => Some("headers_too_large"),
+        Kind::UnknownExpectation => Some("unknown_expectation"),
         Kind::UnsupportedEncoding => Some("unsupported_content_encoding"),
         Kind::RequestTimeout => Some("request_timeout"),
         Kind::RateLimited { .. } => Some("rate_limit_exceeded"),
@@ -102,7 +106,11 @@ fn mask_keys(text: &str) -> String {
             .map_or(rest.len(), |n| at + n);
         let key = &rest[at..word];
         out.push_str(&rest[..at]);
-        if starts_word && (key.contains('*') || key.len() >= 20) { out.push_str("[redacted]") } else { out.push_str(key) }
+        if starts_word && (key.contains('*') || key.len() >= 20) {
+            out.push_str("[redacted]")
+        } else {
+            out.push_str(key)
+        }
         rest = &rest[word..];
     }
     out.push_str(rest);

@@ -23,11 +23,16 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum UsageOption {
     /// No `stream_options`: a member can be put in at this place.
-    Absent { inside: usize },
+    Absent {
+        inside: usize,
+    },
     /// `stream_options: null`.
     Null(Span),
     /// An object without the member; `empty` when it has none at all.
-    Unset { inside: usize, empty: bool },
+    Unset {
+        inside: usize,
+        empty: bool,
+    },
     False(Span),
     True,
 }
@@ -112,7 +117,9 @@ fn checked_name(name: &str) -> Result<Box<str>> {
         return Err(Error::bad_request("You must provide a model parameter.").param("model"));
     }
     if name.len() > 256 || name.chars().any(char::is_control) {
-        return Err(Error::bad_request("Invalid 'model': at most 256 bytes, without control characters.").param("model"));
+        return Err(
+            Error::bad_request("Invalid 'model': at most 256 bytes, without control characters.").param("model")
+        );
     }
     Ok(name.into())
 }
@@ -134,21 +141,22 @@ fn usage_option(object: &Object<'_>) -> Result<UsageOption> {
     if text == "null" {
         return Ok(UsageOption::Null(member.value.clone()));
     }
-    let options = Object::scan(text.as_bytes()).map_err(|e| {
-        Error::bad_request(format!("Invalid 'stream_options': {e}.")).param("stream_options")
-    })?;
+    let options = Object::scan(text.as_bytes())
+        .map_err(|e| Error::bad_request(format!("Invalid 'stream_options': {e}.")).param("stream_options"))?;
     let param: Cow<'static, str> = "stream_options.include_usage".into();
     if options.near(&["include_usage"]).is_some() {
         return Err(Error::bad_request("Ambiguous spelling of 'stream_options.include_usage'.").param(param));
     }
     match options.member("include_usage") {
         None => Ok(UsageOption::Unset { inside: at + options.inside, empty: options.members.is_empty() }),
-        Some(m) => match &options.text[m.value.clone()] {
-            "true" => Ok(UsageOption::True),
-            "false" | "null" => Ok(UsageOption::False(at + m.value.start..at + m.value.end)),
-            _ => Err(Error::bad_request("Invalid type for 'stream_options.include_usage': expected a boolean.")
-                .param(param)),
-        },
+        Some(m) => {
+            match &options.text[m.value.clone()] {
+                "true" => Ok(UsageOption::True),
+                "false" | "null" => Ok(UsageOption::False(at + m.value.start..at + m.value.end)),
+                _ => Err(Error::bad_request("Invalid type for 'stream_options.include_usage': expected a boolean.")
+                    .param(param)),
+            }
+        }
     }
 }
 
@@ -169,14 +177,20 @@ mod tests {
 
     #[test]
     fn only_the_model_changes() {
-        assert_eq!(sent(r#"{"n": 1.00, "model" :"a", "x":{}}"#, "b\"c", false), r#"{"n": 1.00, "model" :"b\"c", "x":{}}"#);
+        assert_eq!(
+            sent(r#"{"n": 1.00, "model" :"a", "x":{}}"#, "b\"c", false),
+            r#"{"n": 1.00, "model" :"b\"c", "x":{}}"#
+        );
         assert_eq!(sent(r#"{"model":"a"}"#, "a", true), r#"{"model":"a"}"#);
     }
 
     #[test]
     fn usage_is_asked_for_in_each_place_it_can_stand() {
         for (body, expected) in [
-            (r#"{"model":"a","stream":true}"#, r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#),
+            (
+                r#"{"model":"a","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#,
+            ),
             (
                 r#"{"stream":true,"stream_options":null,"model":"a"}"#,
                 r#"{"stream":true,"stream_options":{"include_usage":true},"model":"a"}"#,

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn usage_in_front_is_cut_with_its_comma() {
-        let (_, out) = run(Operation::ChatCompletions, true, &["data: {\"usage\":null, \"id\":\"1\",\"choices\":[1]}\n\n"]);
+        let (_, out) =
+            run(Operation::ChatCompletions, true, &["data: {\"usage\":null, \"id\":\"1\",\"choices\":[1]}\n\n"]);
         assert_eq!(out, "data: {\"id\":\"1\",\"choices\":[1]}\n\n");
     }
 
@@ -249,7 +250,15 @@ mod tests {
         let error = "data: {\"error\":{\"message\":\"boom\"}}\n\n";
         assert!(run(Operation::ChatCompletions, false, &[error]).0.failed);
         assert!(run(Operation::ChatCompletions, false, &[CHAT[1], error]).0.failed);
-        assert!(!run(Operation::ChatCompletions, false, &[CHAT[1], "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n"]).0.failed);
+        assert!(
+            !run(
+                Operation::ChatCompletions,
+                false,
+                &[CHAT[1], "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n"]
+            )
+            .0
+            .failed
+        );
     }
 
     #[test]

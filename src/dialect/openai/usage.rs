@@ -59,7 +59,8 @@ pub fn of_tail(tail: &[u8]) -> Option<Usage> {
     let at = memchr::memmem::rfind(tail, b"\"usage\"")?;
     let rest = tail.get(at + b"\"usage\"".len()..)?;
     let colon = rest.iter().position(|b| !b.is_ascii_whitespace()).filter(|p| rest[*p] == b':')?;
-    let mut values = serde_json::Deserializer::from_slice(&rest[colon + 1..]).into_iter::<&serde_json::value::RawValue>();
+    let mut values =
+        serde_json::Deserializer::from_slice(&rest[colon + 1..]).into_iter::<&serde_json::value::RawValue>();
     read(values.next()?.ok()?.get())
 }
 

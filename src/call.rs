@@ -1,0 +1,135 @@
+//! One client request through its life: the only mutable thing in a request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::chat::Usage;
+use crate::config::Snapshot;
+use crate::config::snapshot::Key;
+use crate::dialect::Operation;
+use crate::error::{Error, Kind};
+use crate::id::RequestId;
+
+/// What is known of a call so far. Made when its header section has come; read once by the record when it has ended.
+#[derive(Debug)]
+pub struct Call {
+    pub id: RequestId,
+    pub started: Instant,
+    /// The configuration this call runs under, from its first byte to its record.
+    pub snapshot: Arc<Snapshot>,
+    pub client: Option<IpAddr>,
+    /// `None` before authentication, and in open mode.
+    pub key: Option<Arc<Key>>,
+    pub method: http::Method,
+    /// Which row of the router answered.
+    pub route: &'static str,
+    pub operation: Option<Operation>,
+    pub lane: Option<Lane>,
+    /// As the client asked for it.
+    pub model: Option<Box<str>>,
+    /// Whether `model` is an entry of the config, and so may be a metric's label.
+    pub model_listed: bool,
+    pub provider: Option<Arc<str>>,
+    pub upstream_model: Option<Arc<str>>,
+    pub upstream_request_id: Option<Box<str>>,
+    pub attempts: u32,
+    pub stream: bool,
+    /// Sent to the client; 0 when nothing was.
+    pub status: u16,
+    pub error: Option<Failed>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub usage: Option<Usage>,
+    pub output_frames: u64,
+    /// Since `started`.
+    pub first_byte: Option<Duration>,
+    pub first_token: Option<Duration>,
+    /// Spent waiting for the client or the provider; the rest is ours.
+    pub waited: Duration,
+}
+
+/// How a body is carried to a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// The client's bytes, patched in place.
+    Splice,
+    /// Bytes in, bytes out.
+    Opaque,
+    /// Answered here.
+    Local,
+}
+
+/// Why a call failed, for the record.
+#[derive(Debug)]
+pub struct Failed {
+    pub kind: Kind,
+    /// For the log only; holds no secret and no content.
+    pub detail: String,
+}
+
+// === impl Call ===
+
+impl Call {
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Call {
+            id: RequestId::generate(),
+            started: Instant::now(),
+            snapshot,
+            client: None,
+            key: None,
+            method: http::Method::GET,
+            route: "none",
+            operation: None,
+            lane: None,
+            model: None,
+            model_listed: false,
+            provider: None,
+            upstream_model: None,
+            upstream_request_id: None,
+            attempts: 0,
+            stream: false,
+            status: 0,
+            error: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            usage: None,
+            output_frames: 0,
+            first_byte: None,
+            first_token: None,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Remember the first failure: what follows from it is not news.
+    pub fn fail(&mut self, error: &Error) {
+        if self.error.is_none() {
+            let detail = match &error.why {
+                Some(why) => format!("{}: {why}", error.say),
+                None => error.say.to_string(),
+            };
+            self.error = Some(Failed { kind: error.kind, detail });
+        }
+    }
+
+    /// Our own share of the time so far.
+    pub fn overhead(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.waited)
+    }
+
+    pub fn operation_name(&self) -> &'static str {
+        self.operation.map_or(self.route, Operation::name)
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    pub fn name(self) -> &'static str {
+        match self {
+            Lane::Splice => "splice",
+            Lane::Opaque => "opaque",
+            Lane::Local => "local",
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Who is calling: a virtual key, compared by its keyed hash. A failed check never becomes some default identity.
+//!
+//! The key is taken as `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`; two that differ are refused, since the provider's SDK and
+//! we could mean different ones. The hash lookup reveals nothing by its timing that the hash does not: the pepper is secret.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dashmap::DashMap;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::HeaderMap;
+
+use crate::config::keys;
+use crate::config::snapshot::{Key, Keys};
+use crate::error::{Error, Kind, Result};
+
+/// Addresses whose wrong keys are remembered before old ones are forgotten.
+const TRACKED: usize = 100_000;
+
+/// Counts wrong keys per address. Carries over a reload; a changed limit starts anew.
+pub struct Failures {
+    per_minute: u32,
+    limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    blocked: DashMap<IpAddr, Instant>,
+    clock: DefaultClock,
+}
+
+/// Who was let in.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    Key(Arc<Key>),
+    /// No key is configured; only loopback is listened on.
+    Open,
+}
+
+/// The caller of a request, or why there is none. `now` is the time keys expire by.
+pub fn caller(
+    keys: &Keys,
+    failures: &Failures,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    now: jiff::Timestamp,
+) -> Result<Caller> {
+    if keys.open {
+        return Ok(Caller::Open);
+    }
+    if let Some(client) = client {
+        failures.check(client)?;
+    }
+    let checked = presented(headers).and_then(|key| known(keys, key, now));
+    if checked.is_err()
+        && let Some(client) = client
+    {
+        failures.count(client);
+    }
+    checked.map(Caller::Key)
+}
+
+/// The key a request shows.
+fn presented(headers: &HeaderMap) -> Result<&str> {
+    let mut found: Option<&str> = None;
+    for name in ["authorization", "x-api-key", "x-goog-api-key"] {
+        for value in headers.get_all(name) {
+            let text = value.to_str().map_err(|_| unauthorized("The API key holds characters no key has."))?.trim();
+            let key = match name {
+                "authorization" => match text.split_once(' ') {
+                    Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start(),
+                    _ => return Err(unauthorized("The Authorization header must read: Bearer YOUR_KEY.")),
+                },
+                _ => text,
+            };
+            if found.is_some_and(|other| other != key) {
+                return Err(unauthorized("Two different API keys were sent; send one."));
+            }
+            found = Some(key);
+        }
+    }
+    match found {
+        Some(key) if !key.is_empty() => Ok(key),
+        _ => Err(unauthorized("You didn't provide an API key. Send it as: Authorization: Bearer YOUR_KEY.")),
+    }
+}
+
+fn known(keys: &Keys, presented: &str, now: jiff::Timestamp) -> Result<Arc<Key>> {
+    // one of ours, mistyped: no need to look
+    let mistyped = keys::checksum_ok(presented) == Some(false);
+    let key = if mistyped { None } else { keys.by_hash.get(&keys::hash(&keys.pepper, presented)) };
+    let Some(key) = key else { return Err(unauthorized("Incorrect API key provided.")) };
+    if key.revoked {
+        return Err(unauthorized(format!("API key \"{}\" has been revoked.", key.name)).code("key_revoked"));
+    }
+    if key.expires.is_some_and(|at| at <= now) {
+        return Err(unauthorized(format!("API key \"{}\" has expired.", key.name)).code("key_expired"));
+    }
+    Ok(Arc::clone(key))
+}
+
+fn unauthorized(say: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Kind::Unauthorized, say)
+}
+
+// === impl Failures ===
+
+impl Failures {
+    /// `per_minute` 0: no limit.
+    pub fn new(per_minute: u32) -> Self {
+        let limiter = NonZeroU32::new(per_minute).map(|n| RateLimiter::keyed(Quota::per_minute(n)));
+        Failures { per_minute, limiter, blocked: DashMap::new(), clock: DefaultClock::default() }
+    }
+
+    pub fn per_minute(&self) -> u32 {
+        self.per_minute
+    }
+
+    /// Refuse an address that has used up its guesses, before its key is looked at: a right guess among wrong ones gets no
+    /// other answer.
+    fn check(&self, client: IpAddr) -> Result<()> {
+        if self.blocked.is_empty() {
+            return Ok(());
+        }
+        let network = network(client);
+        let Some(until) = self.blocked.get(&network).map(|until| *until) else { return Ok(()) };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.blocked.remove(&network);
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::RateLimited { retry_after: left },
+            "Too many requests with a wrong API key from your address; wait before you try again.",
+        )
+        .code("too_many_failures"))
+    }
+
+    /// Note a wrong key. Whoever exceeds the quota is blocked until it allows the next one.
+    fn count(&self, client: IpAddr) {
+        let Some(limiter) = &self.limiter else { return };
+        if limiter.len() > TRACKED {
+            limiter.retain_recent();
+        }
+        let network = network(client);
+        if let Err(not_until) = limiter.check_key(&network) {
+            let now = Instant::now();
+            if self.blocked.len() > TRACKED {
+                self.blocked.retain(|_, until| *until > now);
+            }
+            self.blocked.insert(network, now + not_until.wait_time_from(self.clock.now()));
+        }
+    }
+}
+
+/// One IPv6 customer holds a /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
+}

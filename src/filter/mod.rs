@@ -1,0 +1,3 @@
+//! What every call passes before a provider is asked. One concern a file.
+
+pub mod auth;

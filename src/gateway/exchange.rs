@@ -1,0 +1,167 @@
+//! The heart: one LLM call from the client's body to its answer.
+//!
+//!     read body -> scan -> target -> patch -> attempt -> reply (forward + tap)
+//!
+//! The steps stand in this order in [`run`]; each is a function of its own further down or in the module it names.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+use pingora_proxy::Session;
+
+use super::front::Admitted;
+use super::proxy::Shared;
+use super::{fault, intake, splice};
+use crate::call::{Call, Lane};
+use crate::config::snapshot::{Provider, StreamUsage};
+use crate::dialect::Operation;
+use crate::dialect::openai::request::{Envelope, usage_is_optional};
+use crate::error::{Error, Kind, Result};
+use crate::json::Spliced;
+use crate::provider;
+use crate::route::{self, Target};
+use crate::upstream::Reply;
+
+/// Client fields that are sent on. All others stay here: an allow-list, since a provider may give meaning to any name.
+const SENT_ON: [&str; 6] =
+    ["idempotency-key", "openai-beta", "x-client-request-id", "traceparent", "tracestate", "baggage"];
+
+/// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
+pub async fn run(
+    shared: &Shared,
+    session: &mut Session,
+    call: &mut Call,
+    admitted: &Admitted,
+    operation: Operation,
+) -> Result<()> {
+    call.operation = Some(operation);
+    let mut share = shared.buffered.share();
+    let envelope = read(session, call, admitted, &mut share).await?;
+    call.model = Some(envelope.model.clone());
+    call.stream = envelope.stream;
+
+    let target = route::target(&call.snapshot, call.key.as_deref(), &envelope.model)?;
+    call.lane = Some(Lane::Splice);
+    call.model_listed = target.listed;
+    call.provider = Some(target.provider.name.as_str().into());
+    call.upstream_model = Some(Arc::clone(&target.model));
+
+    let ask_usage = envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
+    let body = Spliced::new(&envelope.body, &envelope.patches(&target.model, ask_usage));
+    let added_usage = ask_usage && !envelope.wants_usage();
+    drop(envelope);
+
+    let reply = attempt(shared, session, call, operation, &target, &body).await?;
+    drop(body);
+    drop(share);
+    splice::forward(shared, session, call, operation, &target, reply, added_usage).await
+}
+
+/// The body, within its bounds, and where the parts we read lie in it.
+async fn read(
+    session: &mut Session,
+    call: &mut Call,
+    admitted: &Admitted,
+    share: &mut intake::Share,
+) -> Result<Envelope> {
+    if let Some(encoding) = session.req_header().headers.get(http::header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Error::new(Kind::UnsupportedEncoding, "Request bodies must be sent without Content-Encoding."));
+    }
+    let begun = Instant::now();
+    let snapshot = Arc::clone(&call.snapshot);
+    let body = intake::read(session, &snapshot.server, admitted.content_length, admitted.expects_continue, share).await;
+    call.waited += begun.elapsed();
+    let body = body?;
+    call.bytes_in = body.len() as u64;
+    Envelope::read(body)
+}
+
+/// One try at one target, given up at once when the client leaves.
+async fn attempt(
+    shared: &Shared,
+    session: &mut Session,
+    call: &mut Call,
+    operation: Operation,
+    target: &Target,
+    body: &Spliced,
+) -> Result<Reply> {
+    let path = provider::target(&target.provider, operation, &target.model)?;
+    let head = request_head(session, call, &target.provider, &path, body.len)
+        .map_err(|e| Error::internal("The request could not be written for the provider.").why(e))?;
+    call.attempts += 1;
+    let deadline = call.started + target.timeouts.total;
+    let sending = shared.upstreams.send(&target.provider, &target.timeouts, &head, body, deadline);
+    let begun = Instant::now();
+    let sent = tokio::select! {
+        biased;
+        sent = sending => sent.map_err(fault::of_attempt),
+        gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+    };
+    call.waited += begun.elapsed();
+    let outcome = match &sent {
+        Ok(reply) => match reply.head.status.as_u16() {
+            200..=399 => "ok",
+            429 => "rate_limited",
+            400..=499 => "client_error",
+            _ => "server_error",
+        },
+        Err(error) => match error.kind {
+            Kind::UpstreamTimeout => "timeout",
+            Kind::ClientGone => "cancelled",
+            _ => "failed",
+        },
+    };
+    shared.metrics.attempts.with_label_values(&[target.provider.name.as_str(), outcome]).inc();
+    sent
+}
+
+/// The header section of the provider's request, from nothing: what is in it was put in here.
+fn request_head(
+    session: &Session,
+    call: &Call,
+    provider: &Provider,
+    path: &str,
+    length: usize,
+) -> pingora::Result<RequestHeader> {
+    let client = &session.req_header().headers;
+    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(16))?;
+    head.insert_header(http::header::HOST, provider.base.authority.clone())?;
+    head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
+    head.insert_header(http::header::CONTENT_LENGTH, length)?;
+    head.insert_header(http::header::ACCEPT, if call.stream { "text/event-stream" } else { "application/json" })?;
+    // what passes through must be readable on the way
+    head.insert_header(http::header::ACCEPT_ENCODING, "identity")?;
+    identify(&mut head, call, provider)?;
+    for name in SENT_ON {
+        if let Some(value) = client.get(name) {
+            head.insert_header(name, value.clone())?;
+        }
+    }
+    Ok(head)
+}
+
+/// Credentials and ids, the same in every lane.
+pub fn identify(head: &mut RequestHeader, call: &Call, provider: &Provider) -> pingora::Result<()> {
+    head.insert_header(http::header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))?;
+    head.insert_header("x-request-id", call.id.as_str())?;
+    for (name, value) in &provider.headers {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    if let Some((name, value)) = &provider.credential_header {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// What the end of a client's connection means for its call.
+pub fn client_gone(seen: pingora::Result<Option<Bytes>>) -> Error {
+    let error = Error::new(Kind::ClientGone, "The client closed the connection.");
+    match seen {
+        Ok(_) => error,
+        Err(why) => error.why(why),
+    }
+}

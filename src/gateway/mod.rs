@@ -1,0 +1,18 @@
+//! The data port: one `ProxyHttp` as the shell of everything, in the order in which a request meets it.
+
+mod connections;
+mod exchange;
+mod fault;
+mod front;
+mod intake;
+mod local;
+mod opaque;
+mod proxy;
+mod reply;
+mod router;
+mod splice;
+pub mod tls;
+
+pub use connections::{Connections, Door};
+pub use intake::Buffered;
+pub use proxy::{Gateway, Shared};

@@ -1,0 +1,288 @@
+//! The shell: Pingora's phases, in the order in which a request meets them. Each phase says what happens; how is in the module it names.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error as PingoraError, ErrorType};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use super::connections::{Connection, Connections};
+use super::front::{self, Admitted};
+use super::intake::Buffered;
+use super::opaque::{self, Plan};
+use super::router::Route;
+use super::{exchange, fault, local};
+use crate::call::{Call, Lane};
+use crate::config::Snapshot;
+use crate::error::{Kind, Result};
+use crate::filter::auth::{self, Caller, Failures};
+use crate::id::RequestId;
+use crate::telemetry::{AccessWriter, Metrics, record};
+use crate::upstream::Upstreams;
+
+/// What all calls share.
+pub struct Shared {
+    pub live: Arc<ArcSwap<Snapshot>>,
+    pub metrics: Arc<Metrics>,
+    pub access: AccessWriter,
+    pub connections: Connections,
+    pub buffered: Arc<Buffered>,
+    pub failures: ArcSwap<Failures>,
+    pub upstreams: Upstreams,
+}
+
+/// The `ProxyHttp` of the data port.
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// One request's state across the phases.
+pub struct Context {
+    call: Call,
+    connection: Option<Arc<Connection>>,
+    /// `begin` was told to `Connections`.
+    counted: bool,
+    /// Set when the request goes through Pingora's own upstream phases.
+    plan: Option<Plan>,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Gateway { shared }
+    }
+
+    /// Everything up to the answer, or up to the choice of an upstream (`true`: answered).
+    async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let call = &mut context.call;
+        let admitted = admit(session, call)?;
+        call.route = admitted.route.name();
+        self.authenticate(session, call)?;
+        match &admitted.route {
+            Route::Llm(operation) => {
+                exchange::run(&self.shared, session, call, &admitted, *operation).await?;
+                Ok(true)
+            }
+            Route::Models => {
+                call.model_listed = false;
+                local::models(session, call).await?;
+                Ok(true)
+            }
+            Route::Model(id) => {
+                local::model(session, call, id).await?;
+                Ok(true)
+            }
+            route @ (Route::Opaque { .. } | Route::Realtime | Route::Raw { .. }) => {
+                let query = session.req_header().uri.query().map(str::to_owned);
+                context.plan = Some(opaque::plan(call, route, query.as_deref())?);
+                Ok(false)
+            }
+        }
+    }
+
+    fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
+        let snapshot = &call.snapshot;
+        let failures = self.shared.failures.load();
+        let caller =
+            auth::caller(&snapshot.keys, &failures, &session.req_header().headers, call.client, jiff::Timestamp::now());
+        match caller {
+            Ok(Caller::Key(key)) => {
+                call.key = Some(key);
+                Ok(())
+            }
+            Ok(Caller::Open) => Ok(()),
+            Err(error) => {
+                if matches!(error.kind, Kind::RateLimited { .. }) {
+                    self.shared.metrics.limited.with_label_values(&["address_failures"]).inc();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The front door: the header section is checked before anything acts on it.
+fn admit(session: &Session, call: &mut Call) -> Result<Admitted> {
+    let head = session.req_header();
+    call.method = head.method.clone();
+    // needed only to see a Content-Length that Pingora has dropped
+    let raw = match session.as_http1() {
+        Some(h1) if head.headers.contains_key(http::header::TRANSFER_ENCODING) => Some(h1.get_headers_raw_bytes()),
+        _ => None,
+    };
+    front::check(head, raw.as_deref(), &call.snapshot.server.hosts)
+}
+
+/// The client's address: the peer's, or what a trusted proxy says of it.
+fn client_address(session: &Session, call: &Call) -> Option<IpAddr> {
+    let peer = peer_address(session)?.ip();
+    let trusted = &call.snapshot.server.trusted_proxies;
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
+    if trusted.is_empty() || !is_trusted(peer) {
+        return Some(peer);
+    }
+    // from the right: the first address that is not one of our own proxies
+    let forwarded: Vec<&str> = session
+        .req_header()
+        .headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .collect();
+    let mut client = peer;
+    for hop in forwarded.iter().rev() {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+        client = address;
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    Some(client)
+}
+
+fn peer_address(session: &Session) -> Option<SocketAddr> {
+    session.client_addr().and_then(|a| a.as_inet()).copied()
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context { call: Call::new(self.shared.live.load_full()), connection: None, counted: false, plan: None }
+    }
+
+    /// The connection's clock stops: its header section is here.
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<()> {
+        let shared = &self.shared;
+        context.connection = shared.connections.begin(peer_address(session));
+        context.counted = true;
+        let call = &mut context.call;
+        call.client = client_address(session, call);
+        if let Some(id) = session.req_header().headers.get("x-request-id")
+            && let Some(id) = RequestId::from_client(id.as_bytes())
+        {
+            call.id = id;
+        }
+        let server = &call.snapshot.server;
+        session.set_write_timeout(Some(server.write_timeout));
+        session.set_read_timeout(Some(server.body_timeout));
+        let old = context.connection.as_ref().is_some_and(|c| c.age() > server.connection_age);
+        if old || shared.connections.draining() {
+            session.set_keepalive(None);
+        } else {
+            session.set_keepalive(Some(server.keepalive_timeout.as_secs().max(1)));
+        }
+        // a second request sent along with the first waits its turn (RFC 9112 9.3.2)
+        session.set_pipelining_enabled(true);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
+        match self.serve(session, context).await {
+            Ok(answered) => Ok(answered),
+            Err(error) => {
+                let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+                fault::answer(session, &mut context.call, &error).await;
+                if begun || error.kind == Kind::ClientGone {
+                    // the answer is cut: it must not look whole
+                    return Err(PingoraError::explain(ErrorType::ConnectionClosed, "answer cut").into_down());
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        let Some(plan) = &context.plan else {
+            return Err(PingoraError::explain(ErrorType::InternalError, "no plan"));
+        };
+        context.call.attempts += 1;
+        opaque::peer(&self.shared, plan)
+            .await
+            .map_err(|error| PingoraError::because(ErrorType::ConnectError, "resolving the provider", error).into_up())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        match &context.plan {
+            Some(plan) => opaque::request(head, session, &context.call, plan),
+            None => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        if context.plan.is_some() && !head.status.is_informational() {
+            opaque::response(head, &mut context.call)?;
+        } else if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            context.call.status = 101;
+        }
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &PingoraError, context: &mut Context) -> FailToProxy {
+        if context.call.error.is_none() {
+            let error = fault::of_pingora(error);
+            fault::answer(session, &mut context.call, &error).await;
+        }
+        FailToProxy { error_code: context.call.status, can_reuse_downstream: false }
+    }
+
+    /// The record: exactly one per call.
+    async fn logging(&self, session: &mut Session, _error: Option<&PingoraError>, context: &mut Context) {
+        let shared = &self.shared;
+        let call = &mut context.call;
+        if let Some(plan) = &context.plan {
+            call.bytes_in = session.body_bytes_read() as u64;
+            call.bytes_out = session.body_bytes_sent() as u64;
+            let outcome = match &call.error {
+                None => "ok",
+                Some(failed) => match failed.kind {
+                    Kind::UpstreamRefused { status: 429 } => "rate_limited",
+                    Kind::UpstreamRefused { status } if status < 500 => "client_error",
+                    Kind::UpstreamRefused { .. } => "server_error",
+                    Kind::UpstreamTimeout => "timeout",
+                    Kind::ClientGone => "cancelled",
+                    _ => "failed",
+                },
+            };
+            if call.attempts > 0 {
+                shared.metrics.attempts.with_label_values(&[plan.provider.name.as_str(), outcome]).inc();
+            }
+            // carried by Pingora between the phases: nearly all of it is waiting, and none of it is counted as ours
+            call.waited = call.started.elapsed();
+        }
+        if call.lane == Some(Lane::Local) {
+            call.waited = std::time::Duration::ZERO;
+        }
+        record::write(call, jiff::Timestamp::now(), &shared.metrics, &shared.access);
+        if context.counted {
+            let server = &call.snapshot.server;
+            shared.connections.end(context.connection.as_deref(), server.keepalive_timeout + server.header_timeout);
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &PingoraError) -> bool {
+        // every failure has its line in the access log
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, context: &Context) -> String {
+        format!("request {}", context.call.id)
+    }
+}

@@ -1,0 +1,65 @@
+//! The header section of answers: what of the provider's passes, and what is ours.
+
+use http::HeaderName;
+use pingora::http::ResponseHeader;
+
+use crate::call::Call;
+
+/// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
+/// business with us.
+const PASSED: [HeaderName; 9] = [
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_ENCODING,
+    http::header::CONTENT_DISPOSITION,
+    http::header::CONTENT_RANGE,
+    http::header::ACCEPT_RANGES,
+    http::header::RETRY_AFTER,
+    http::header::CACHE_CONTROL,
+    http::header::ETAG,
+    http::header::LAST_MODIFIED,
+];
+
+/// And those that begin like this: how much of a provider's quota is left, and how long it took.
+const PASSED_PREFIXES: [&str; 5] =
+    ["x-ratelimit-", "retry-after-", "openai-", "x-should-retry", "anthropic-ratelimit-"];
+
+/// Names the provider's account: never passed, whatever it begins with.
+const WITHHELD: [&str; 2] = ["openai-organization", "openai-project"];
+
+pub fn passes(name: &HeaderName) -> bool {
+    PASSED.contains(name)
+        || (PASSED_PREFIXES.iter().any(|p| name.as_str().starts_with(p)) && !WITHHELD.contains(&name.as_str()))
+}
+
+/// Start an answer from a provider's header section, without its framing.
+pub fn from_upstream(upstream: &ResponseHeader) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(upstream.status, Some(upstream.headers.len() + 8))?;
+    for (name, value) in &upstream.headers {
+        if passes(name) {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(head)
+}
+
+/// Our own fields: who answered, how, and what it cost us in time.
+pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
+    head.insert_header("x-request-id", call.id.as_str())?;
+    if let Some(model) = &call.model
+        && let Ok(value) = http::HeaderValue::from_bytes(model.as_bytes())
+    {
+        head.insert_header("x-tollgate-model", value)?;
+    }
+    if let Some(provider) = &call.provider {
+        head.insert_header("x-tollgate-provider", &**provider)?;
+    }
+    if call.attempts > 0 {
+        head.insert_header("x-tollgate-attempts", call.attempts)?;
+    }
+    if let Some(lane) = call.lane {
+        head.insert_header("x-tollgate-lane", lane.name())?;
+        let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
+        head.insert_header("x-tollgate-overhead-us", overhead)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! The reply of the splice lane: forwarded as it comes, with a tap beside it.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use pingora_proxy::Session;
+
+use super::exchange::client_gone;
+use super::proxy::Shared;
+use super::reply;
+use crate::call::Call;
+use crate::config::snapshot::Provider;
+use crate::dialect::Operation;
+use crate::dialect::openai::stream::Tap;
+use crate::dialect::openai::{self, usage};
+use crate::dialect::sse::Frames;
+use crate::error::{Error, Kind, Result};
+use crate::route::Target;
+use crate::upstream::Reply;
+
+/// Most of a provider's error body that is read; the rest says nothing a client needs.
+const ERROR_LIMIT: usize = 64 * 1024;
+/// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
+const KEPT: usize = 256 * 1024;
+const TAIL: usize = 16 * 1024;
+/// Keeps proxies on the way from closing a silent stream; every SSE reader skips comments.
+const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// What became of the provider's connection.
+enum Ended {
+    /// Its reply was read to the end.
+    Whole,
+    /// It broke, and the client has been told within the stream.
+    Broken,
+}
+
+/// Counts an open stream for as long as it lives.
+struct OpenStream<'a>(&'a Shared);
+
+/// Send a provider's reply to the client.
+pub async fn forward(
+    shared: &Shared,
+    session: &mut Session,
+    call: &mut Call,
+    operation: Operation,
+    target: &Target,
+    mut upstream: Reply,
+    added_usage: bool,
+) -> Result<()> {
+    call.first_byte = Some(call.started.elapsed());
+    call.upstream_request_id = upstream
+        .head
+        .headers
+        .get("x-request-id")
+        .or_else(|| upstream.head.headers.get("apim-request-id"))
+        .and_then(|v| v.to_str().ok())
+        .map(|v| v.chars().take(128).collect::<String>().into_boxed_str());
+    upstream.session.set_read_timeout(Some(target.timeouts.idle));
+    let deadline = call.started + target.timeouts.total;
+    let content_type = upstream.head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    let events = content_type.get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"));
+
+    let done = if upstream.head.status.as_u16() >= 400 {
+        refusal(session, call, &target.provider, &mut upstream, deadline).await
+    } else if events {
+        let _open = OpenStream::new(shared);
+        stream(session, call, operation, &mut upstream, added_usage, deadline).await
+    } else {
+        whole(session, call, &mut upstream, deadline).await
+    };
+    match done {
+        Ok(Ended::Whole) => {
+            shared.upstreams.release(upstream).await;
+            Ok(())
+        }
+        Ok(Ended::Broken) => {
+            upstream.session.shutdown().await;
+            Ok(())
+        }
+        Err(error) => {
+            upstream.session.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+// === a whole reply ===
+
+async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, deadline: Instant) -> Result<Ended> {
+    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
+    match upstream.head.headers.get(http::header::CONTENT_LENGTH) {
+        // these have no body, and say nothing of its framing (RFC 9112 6.3)
+        _ if matches!(upstream.head.status.as_u16(), 204 | 304) => Ok(()),
+        Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length.clone()),
+        None if session.is_http2() => Ok(()),
+        None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+    }
+    .map_err(broken_head)?;
+    reply::ours(&mut head, call).map_err(broken_head)?;
+    call.status = head.status.as_u16();
+    write_head(session, call, head).await?;
+
+    let mut kept = Kept::default();
+    while let Some(chunk) = read_chunk(session, call, upstream, deadline).await? {
+        kept.see(&chunk);
+        write(session, call, Some(chunk), false).await?;
+    }
+    write(session, call, None, true).await?;
+    // the client has all of it: reading its usage costs it nothing
+    call.usage = kept.usage();
+    Ok(Ended::Whole)
+}
+
+/// What is remembered of a reply to find its usage.
+#[derive(Default)]
+struct Kept {
+    chunks: Vec<Bytes>,
+    len: usize,
+    tail: Option<BytesMut>,
+}
+
+impl Kept {
+    fn see(&mut self, chunk: &Bytes) {
+        self.len += chunk.len();
+        match &mut self.tail {
+            None if self.len <= KEPT => self.chunks.push(chunk.clone()),
+            None => {
+                let mut tail = BytesMut::with_capacity(TAIL * 2);
+                for earlier in self.chunks.drain(..) {
+                    keep_tail(&mut tail, &earlier);
+                }
+                keep_tail(&mut tail, chunk);
+                self.tail = Some(tail);
+            }
+            Some(tail) => keep_tail(tail, chunk),
+        }
+    }
+
+    fn usage(self) -> Option<crate::chat::Usage> {
+        match (self.tail, self.chunks.as_slice()) {
+            (Some(tail), _) => usage::of_tail(&tail),
+            (None, [one]) => usage::of_reply(one),
+            (None, chunks) => usage::of_reply(&chunks.concat()),
+        }
+    }
+}
+
+fn keep_tail(tail: &mut BytesMut, chunk: &[u8]) {
+    tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+    if tail.len() > TAIL {
+        let _ = tail.split_to(tail.len() - TAIL);
+    }
+}
+
+// === an event stream ===
+
+async fn stream(
+    session: &mut Session,
+    call: &mut Call,
+    operation: Operation,
+    upstream: &mut Reply,
+    added_usage: bool,
+    deadline: Instant,
+) -> Result<Ended> {
+    call.stream = true;
+    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
+    if !session.is_http2() {
+        head.insert_header(http::header::TRANSFER_ENCODING, "chunked").map_err(broken_head)?;
+    }
+    // nginx and others in front of us must not gather what is meant to flow
+    head.insert_header("x-accel-buffering", "no").map_err(broken_head)?;
+    reply::ours(&mut head, call).map_err(broken_head)?;
+    call.status = head.status.as_u16();
+    write_head(session, call, head).await?;
+
+    let mut tap = Tap::new(operation, added_usage);
+    let ended = events(session, call, upstream, &mut tap, deadline).await;
+    call.usage = tap.usage;
+    call.output_frames = tap.output_frames;
+    match ended {
+        Ok(()) => {
+            if tap.failed {
+                call.fail(&Error::new(Kind::UpstreamFailed, "The provider ended the stream with an error event."));
+            }
+            write(session, call, None, true).await?;
+            Ok(Ended::Whole)
+        }
+        Err(error) if error.kind == Kind::ClientGone => Err(error),
+        Err(error) => {
+            // the client learns of it in the stream, and the stream ends as streams do
+            call.fail(&error);
+            let event = match operation {
+                Operation::Responses => openai::error::responses_event(&error, tap.sequence + 1),
+                Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
+                    openai::error::chat_event(&error)
+                }
+            };
+            write(session, call, Some(event), true).await?;
+            Ok(Ended::Broken)
+        }
+    }
+}
+
+/// Forward frames until the stream ends. `Err` when it broke.
+async fn events(
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    tap: &mut Tap,
+    deadline: Instant,
+) -> Result<()> {
+    let heartbeat = call.snapshot.server.heartbeat;
+    let mut frames = Frames::default();
+    let mut out: Vec<Bytes> = Vec::with_capacity(8);
+    loop {
+        let chunk = read_event_chunk(session, call, upstream, deadline, heartbeat, &frames).await?;
+        let Some(chunk) = chunk else { break };
+        let len = chunk.len();
+        let whole = chunk.clone();
+        let untouched = frames.between();
+        let mut changed = false;
+        frames
+            .push(chunk, |frame| {
+                let before = frame.len();
+                match tap.see(frame) {
+                    Some(frame) => {
+                        changed |= frame.len() != before;
+                        out.push(frame);
+                    }
+                    None => changed = true,
+                }
+            })
+            .map_err(|_| Error::new(Kind::UpstreamFailed, "The provider sent an event that is too large."))?;
+        if tap.output_began && call.first_token.is_none() {
+            call.first_token = Some(call.started.elapsed());
+        }
+        let ready = match out.as_slice() {
+            [] => continue,
+            [one] => one.clone(),
+            many if untouched && !changed && many.iter().map(Bytes::len).sum::<usize>() == len => whole,
+            many => Bytes::from(many.concat()),
+        };
+        out.clear();
+        write(session, call, Some(ready), false).await?;
+    }
+    let rest = frames.finish();
+    if !rest.is_empty() {
+        // a last event without its blank line: some servers do, and readers differ in whether they take it
+        if let Some(rest) = tap.see(rest) {
+            write(session, call, Some(rest), false).await?;
+        }
+    }
+    if tap.ended || tap.failed || upstream.head.headers.contains_key(http::header::TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    if upstream.session.as_http2().is_some() || upstream.head.headers.contains_key(http::header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    // delimited by the end of the connection: without the dialect's own end it may have been cut
+    Err(Error::new(Kind::UpstreamFailed, "The provider broke off the stream."))
+}
+
+/// The next bytes of a stream; a heartbeat goes out between frames while there are none.
+async fn read_event_chunk(
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    deadline: Instant,
+    heartbeat: Duration,
+    frames: &Frames,
+) -> Result<Option<Bytes>> {
+    if heartbeat.is_zero() || !frames.between() {
+        return read_chunk(session, call, upstream, deadline).await;
+    }
+    let mut reading = std::pin::pin!(async {
+        let read = upstream.session.read_response_body().await;
+        read.map_err(broken)
+    });
+    let begun = Instant::now();
+    loop {
+        let beat = Instant::now() + heartbeat;
+        let chunk = tokio::select! {
+            biased;
+            chunk = &mut reading => Some(chunk),
+            gone = session.downstream_session.read_body_or_idle(true) => Some(Err(client_gone(gone))),
+            () = tokio::time::sleep_until(beat.min(deadline).into()) => None,
+        };
+        match chunk {
+            Some(chunk) => {
+                call.waited += begun.elapsed();
+                return chunk;
+            }
+            None if Instant::now() >= deadline => return Err(too_long()),
+            None => write(session, call, Some(HEARTBEAT), false).await?,
+        }
+    }
+}
+
+impl<'a> OpenStream<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.metrics.streams_open.inc();
+        OpenStream(shared)
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.streams_open.dec();
+    }
+}
+
+// === a refusal ===
+
+/// A provider's error passes with its status, in its own words, with our secrets and its addresses taken out.
+async fn refusal(
+    session: &mut Session,
+    call: &mut Call,
+    provider: &Provider,
+    upstream: &mut Reply,
+    deadline: Instant,
+) -> Result<Ended> {
+    let mut body = BytesMut::new();
+    let mut ended = Ended::Whole;
+    while let Some(chunk) = read_chunk(session, call, upstream, deadline).await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ERROR_LIMIT {
+            body.truncate(ERROR_LIMIT);
+            ended = Ended::Broken;
+            break;
+        }
+    }
+    let status = upstream.head.status.as_u16();
+    let error = Error::new(Kind::UpstreamRefused { status }, format!("The provider answered with status {status}."));
+    call.fail(&error);
+    call.status = status;
+    let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
+    let body = if json {
+        let secrets = [provider.credential.as_ref().map_or("", |c| c.expose()), &provider.base.host];
+        openai::error::scrub(&body, &secrets)
+    } else {
+        openai::error::body(&error)
+    };
+    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
+    for (name, value) in [
+        (http::header::CONTENT_TYPE, "application/json".to_owned()),
+        (http::header::CONTENT_LENGTH, body.len().to_string()),
+    ] {
+        head.insert_header(name, value).map_err(broken_head)?;
+    }
+    head.remove_header(&http::header::CONTENT_ENCODING);
+    reply::ours(&mut head, call).map_err(broken_head)?;
+    write_head(session, call, head).await?;
+    write(session, call, Some(body), true).await?;
+    Ok(ended)
+}
+
+// === reading and writing ===
+
+/// The next bytes of the reply; gives up when the client leaves or the call's time is over.
+async fn read_chunk(
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    deadline: Instant,
+) -> Result<Option<Bytes>> {
+    let begun = Instant::now();
+    let chunk = tokio::select! {
+        biased;
+        chunk = upstream.session.read_response_body() => chunk.map_err(broken),
+        gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+        () = tokio::time::sleep_until(deadline.into()) => Err(too_long()),
+    };
+    call.waited += begun.elapsed();
+    chunk
+}
+
+async fn write_head(session: &mut Session, call: &mut Call, head: pingora::http::ResponseHeader) -> Result<()> {
+    let begun = Instant::now();
+    let written = session.downstream_session.write_response_header(Box::new(head)).await;
+    call.waited += begun.elapsed();
+    written.map_err(|e| client_gone(Err(e)))
+}
+
+async fn write(session: &mut Session, call: &mut Call, bytes: Option<Bytes>, end: bool) -> Result<()> {
+    let begun = Instant::now();
+    call.bytes_out += bytes.as_ref().map_or(0, |b| b.len() as u64);
+    let written = session.downstream_session.write_response_body(bytes.unwrap_or_default(), end).await;
+    call.waited += begun.elapsed();
+    written.map_err(|e| client_gone(Err(e)))
+}
+
+fn broken(error: Box<pingora::Error>) -> Error {
+    match error.etype() {
+        pingora::ErrorType::ReadTimedout => {
+            Error::new(Kind::UpstreamTimeout, "The provider fell silent in the middle of its answer.")
+        }
+        _ => Error::new(Kind::UpstreamFailed, "The provider broke off its answer."),
+    }
+    .why(error)
+}
+
+fn too_long() -> Error {
+    Error::new(Kind::UpstreamTimeout, "The call took longer than it may.")
+}
+
+fn broken_head(error: Box<pingora::Error>) -> Error {
+    Error::new(Kind::UpstreamFailed, "The provider's answer has a malformed header section.").why(error)
+}

@@ -1,0 +1,254 @@
+//! Every metric, in one struct. A field's help text says what it counts; the unit stands in the name.
+//!
+//! Names follow OpenTelemetry's GenAI conventions where one exists, in Prometheus spelling; ours are `tollgate_*`. Families that have
+//! no series yet are still shown with `# HELP` and `# TYPE`, so that a dashboard can be built before the first event.
+
+use std::fmt::Write as _;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The model label of a call whose model is not an entry of `models` (`provider/model` typed by a caller).
+pub const OTHER_MODEL: &str = "other";
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    families: Vec<Family>,
+    pub requests: IntCounterVec,
+    pub request_duration: HistogramVec,
+    pub time_to_first_token: HistogramVec,
+    pub time_per_output_token: HistogramVec,
+    pub tokens: IntCounterVec,
+    pub overhead: HistogramVec,
+    pub attempts: IntCounterVec,
+    pub limited: IntCounterVec,
+    pub losses: IntCounterVec,
+    pub unpriced: IntCounterVec,
+    pub streams_open: IntGauge,
+    pub connections_open: IntGauge,
+    pub buffered_bytes: IntGauge,
+    pub config_generation: IntGauge,
+    pub reloads: IntCounterVec,
+    pub config_loaded: IntGauge,
+    pub log_lines_dropped: IntCounter,
+    pub build: IntGaugeVec,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: String,
+    help: String,
+    kind: &'static str,
+}
+
+/// Seconds; wide enough for a ten-minute answer.
+const SECONDS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+const TOKEN_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+const OVERHEAD_SECONDS: [f64; 11] =
+    [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.1];
+
+/// Families promised in the documentation whose feature is not in this version: declared, never with a sample.
+const DECLARED: [(&str, &str, &str); 5] = [
+    ("tollgate_cost_usd_total", "Cost of calls in USD, by the price table.", "counter"),
+    ("tollgate_breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open.", "gauge"),
+    ("tollgate_budget_remaining_usd", "What is left of a budget in USD.", "gauge"),
+    ("tollgate_mcp_calls_total", "MCP requests answered, by server and outcome.", "counter"),
+    ("tollgate_mcp_server_up", "Whether an MCP server answers (1) or not (0).", "gauge"),
+];
+
+// === impl Metrics ===
+
+impl Metrics {
+    #[expect(clippy::expect_used, reason = "names are literals, each registered once: the tests make one")]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let mut families = Vec::new();
+        let mut keep = Register { registry: &registry, families: &mut families };
+
+        let metrics = Metrics {
+            requests: keep.counters(
+                "tollgate_requests_total",
+                "Calls answered on the data port, by operation, model, provider and status.",
+                &["operation", "gen_ai_request_model", "gen_ai_provider_name", "status"],
+            ),
+            request_duration: keep.histograms(
+                "gen_ai_server_request_duration_seconds",
+                "From the end of a request's header section to the last byte of the answer.",
+                &["gen_ai_operation_name", "gen_ai_request_model", "gen_ai_provider_name"],
+                &SECONDS,
+            ),
+            time_to_first_token: keep.histograms(
+                "gen_ai_server_time_to_first_token_seconds",
+                "From the end of a request's header section to the first streamed output.",
+                &["gen_ai_request_model", "gen_ai_provider_name"],
+                &SECONDS,
+            ),
+            time_per_output_token: keep.histograms(
+                "gen_ai_server_time_per_output_token_seconds",
+                "Time between streamed outputs after the first, averaged over a call.",
+                &["gen_ai_request_model", "gen_ai_provider_name"],
+                &TOKEN_SECONDS,
+            ),
+            tokens: keep.counters(
+                "gen_ai_client_token_usage_total",
+                "Tokens as the provider reported them: input, output, and of those cache_read and reasoning.",
+                &["gen_ai_token_type", "gen_ai_request_model", "gen_ai_provider_name"],
+            ),
+            overhead: keep.histograms(
+                "tollgate_overhead_seconds",
+                "Time a call spent in the gateway itself, waiting on neither client nor provider.",
+                &["lane"],
+                &OVERHEAD_SECONDS,
+            ),
+            attempts: keep.counters(
+                "tollgate_upstream_attempts_total",
+                "Tries at a provider, by outcome.",
+                &["gen_ai_provider_name", "outcome"],
+            ),
+            limited: keep.counters(
+                "tollgate_limited_total",
+                "Calls and connections turned away by a limit, by limit.",
+                &["limit"],
+            ),
+            losses: keep.counters(
+                "tollgate_losses_total",
+                "Fields a provider's dialect could not carry. The splice and opaque lanes lose none.",
+                &["gen_ai_provider_name"],
+            ),
+            unpriced: keep.counters(
+                "tollgate_unpriced_total",
+                "Calls that used tokens for which no price is known.",
+                &["gen_ai_request_model"],
+            ),
+            streams_open: keep.gauge("tollgate_streams_open", "Event streams being forwarded now."),
+            connections_open: keep.gauge("tollgate_connections_open", "Client connections open now."),
+            buffered_bytes: keep.gauge("tollgate_buffered_bytes", "Request bytes held in memory now."),
+            config_generation: keep.gauge("tollgate_config_generation", "Generation of the running configuration."),
+            config_loaded: keep.gauge(
+                "tollgate_config_loaded_timestamp_seconds",
+                "When the running configuration was loaded (Unix time).",
+            ),
+            reloads: keep.counters(
+                "tollgate_config_reloads_total",
+                "Reloads of the configuration, by outcome.",
+                &["outcome"],
+            ),
+            log_lines_dropped: {
+                let counter = IntCounter::new(
+                    "tollgate_access_log_dropped_total",
+                    "Access-log lines dropped because their destination was too slow.",
+                )
+                .expect("a literal name");
+                keep.add("counter", counter)
+            },
+            build: {
+                let opts = Opts::new("tollgate_build_info", "Constant 1, labelled with the version.");
+                keep.add("gauge", IntGaugeVec::new(opts, &["version"]).expect("literal names"))
+            },
+            families: Vec::new(),
+            registry: registry.clone(),
+        };
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("registered once");
+        metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for limit in ["address_failures", "connections", "connections_per_address", "buffered_bytes"] {
+            metrics.limited.with_label_values(&[limit]);
+        }
+        for outcome in ["ok", "refused", "unchanged"] {
+            metrics.reloads.with_label_values(&[outcome]);
+        }
+        Metrics { families, ..metrics }
+    }
+
+    /// The text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::with_capacity(16 * 1024);
+        let gathered = self.registry.gather();
+        if let Err(error) = TextEncoder::new().encode(&gathered, &mut text) {
+            ::log::error!("metrics could not be encoded: {error}");
+        }
+        let mut text = String::from_utf8(text).unwrap_or_default();
+        let declared = DECLARED.iter().map(|(name, help, kind)| (*name, *help, *kind));
+        let silent = self.families.iter().map(|f| (&*f.name, &*f.help, f.kind));
+        for (name, help, kind) in silent.chain(declared) {
+            if !gathered.iter().any(|g| g.name() == name) {
+                // writing to a String cannot fail
+                let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+            }
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === registering ===
+
+struct Register<'a> {
+    registry: &'a Registry,
+    families: &'a mut Vec<Family>,
+}
+
+#[expect(clippy::expect_used, reason = "names are literals, each registered once: the tests make one")]
+impl Register<'_> {
+    fn add<C: Collector + Clone + 'static>(&mut self, kind: &'static str, collector: C) -> C {
+        for desc in collector.desc() {
+            self.families.push(Family { name: desc.fq_name.clone(), help: desc.help.clone(), kind });
+        }
+        self.registry.register(Box::new(collector.clone())).expect("registered once");
+        collector
+    }
+
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add("counter", IntCounterVec::new(Opts::new(name, help), labels).expect("literal names"))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> IntGauge {
+        self.add("gauge", IntGauge::new(name, help).expect("a literal name"))
+    }
+
+    fn histograms(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.add("histogram", HistogramVec::new(opts, labels).expect("literal names"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_promised_name_is_shown_from_the_start() {
+        let text = Metrics::new().render();
+        for name in [
+            "gen_ai_client_token_usage_total",
+            "gen_ai_server_request_duration_seconds",
+            "gen_ai_server_time_to_first_token_seconds",
+            "gen_ai_server_time_per_output_token_seconds",
+            "tollgate_requests_total",
+            "tollgate_cost_usd_total",
+            "tollgate_overhead_seconds",
+            "tollgate_upstream_attempts_total",
+            "tollgate_breaker_state",
+            "tollgate_limited_total",
+            "tollgate_budget_remaining_usd",
+            "tollgate_losses_total",
+            "tollgate_unpriced_total",
+            "tollgate_config_generation",
+            "tollgate_mcp_calls_total",
+            "tollgate_mcp_server_up",
+            "tollgate_streams_open",
+        ] {
+            assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One try at one target: send a request whole, read the reply's header section.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType};
+
+use super::peers::{Upstreams, WRITE_TIMEOUT};
+use crate::config::snapshot::{Provider, Timeouts};
+use crate::error::BoxError;
+use crate::json::Spliced;
+
+/// Stale connections and refused addresses tried in one attempt before it counts as failed.
+const CONNECTS: usize = 4;
+/// An upstream that answers before it has read everything (413, 401) gets this long to say so after our write failed.
+const EARLY_ANSWER: Duration = Duration::from_millis(200);
+/// Of an upstream's informational replies (1xx), so many at most.
+const INFORMATIONAL: usize = 8;
+
+/// A reply whose header section has come.
+pub struct Reply {
+    pub session: HttpSession,
+    pub head: Box<ResponseHeader>,
+    peer: Arc<HttpPeer>,
+    /// Time spent waiting for the provider so far.
+    pub waited: Duration,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub why: BoxError,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Nothing was sent.
+    Connect,
+    /// The connection broke, or spoke no HTTP.
+    Broken,
+    /// No header section within `first_byte`, or within `total`.
+    Timeout,
+}
+
+// === impl Upstreams ===
+
+impl Upstreams {
+    /// Send a request and wait for the reply's header section. Cancel-safe: dropping the future drops the connection.
+    pub async fn send(
+        &self,
+        provider: &Arc<Provider>,
+        timeouts: &Timeouts,
+        head: &RequestHeader,
+        body: &Spliced,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let begun = Instant::now();
+        let mut last = None;
+        for _ in 0..CONNECTS {
+            let peer = self.peer(provider, timeouts.connect).await?;
+            let (mut session, reused) = match self.connector.get_http_session(&*peer).await {
+                Ok(found) => found,
+                Err(error) => {
+                    let timeout = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+                    last = Some(Failure::new(FailureKind::Connect, error));
+                    if !timeout && self.addresses(provider, timeouts.connect) > 1 && Instant::now() < deadline {
+                        continue;
+                    }
+                    break;
+                }
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            session.set_write_timeout(Some(WRITE_TIMEOUT.min(left)));
+            session.set_read_timeout(Some(timeouts.first_byte.min(left)));
+            match exchange(&mut session, head, body).await {
+                Ok(head) => return Ok(Reply { session, head, peer, waited: begun.elapsed() }),
+                Err(error) => {
+                    session.shutdown().await;
+                    // A pooled connection that the provider had closed meanwhile: normal. It may have read the request all the
+                    // same; that risk is taken, since refusing the call would be worse and far more frequent.
+                    let stale = reused && is_closed(&error);
+                    last = Some(Failure::from(error));
+                    if !stale {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::new(FailureKind::Connect, "no connection")))
+    }
+
+    /// Give a connection back whose reply was read to the end.
+    pub async fn release(&self, reply: Reply) {
+        let idle = reply.peer.idle_timeout();
+        self.connector.release_http_session(reply.session, &*reply.peer, idle).await;
+    }
+
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+}
+
+async fn exchange(
+    session: &mut HttpSession,
+    head: &RequestHeader,
+    body: &Spliced,
+) -> Result<Box<ResponseHeader>, Box<Error>> {
+    let head = match session {
+        HttpSession::H2(_) => for_http2(head)?,
+        HttpSession::H1(_) | HttpSession::Custom(_) => head.clone(),
+    };
+    session.write_request_header(Box::new(head)).await?;
+    if let Err(error) = write_body(session, body).await {
+        session.set_read_timeout(Some(EARLY_ANSWER));
+        return read_head(session).await.map_err(|_| error);
+    }
+    read_head(session).await
+}
+
+async fn write_body(session: &mut HttpSession, body: &Spliced) -> Result<(), Box<Error>> {
+    let last = body.pieces.len().saturating_sub(1);
+    for (n, piece) in body.pieces.iter().enumerate() {
+        session.write_request_body(piece.clone(), n == last).await?;
+    }
+    session.finish_request_body().await
+}
+
+async fn read_head(session: &mut HttpSession) -> Result<Box<ResponseHeader>, Box<Error>> {
+    for _ in 0..INFORMATIONAL {
+        session.read_response_header().await?;
+        match session.response_header() {
+            Some(head) if head.status.is_informational() => {}
+            Some(head) => return Ok(Box::new(head.clone())),
+            None => break,
+        }
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final status"))
+}
+
+/// HTTP/2 carries the authority in the URI (RFC 9113 8.3.1).
+fn for_http2(head: &RequestHeader) -> Result<RequestHeader, Box<Error>> {
+    let mut head = head.clone();
+    head.set_version(http::Version::HTTP_2);
+    let authority = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let uri = http::Uri::builder()
+        .scheme("https")
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|e| Error::because(ErrorType::InvalidHTTPHeader, "building the HTTP/2 target", e))?;
+    head.set_uri(uri);
+    head.remove_header(&http::header::HOST);
+    Ok(head)
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error
+    )
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub fn new(kind: FailureKind, why: impl Into<BoxError>) -> Self {
+        Failure { kind, why: why.into() }
+    }
+}
+
+impl From<Box<Error>> for Failure {
+    fn from(error: Box<Error>) -> Self {
+        let kind = match error.etype() {
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => FailureKind::Timeout,
+            _ => FailureKind::Broken,
+        };
+        Failure { kind, why: error.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            FailureKind::Connect => "connect",
+            FailureKind::Broken => "broken",
+            FailureKind::Timeout => "timeout",
+        };
+        write!(f, "{kind}: {}", self.why)
+    }
+}
+
+impl std::error::Error for Failure {}

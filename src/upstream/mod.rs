@@ -1,0 +1,10 @@
+//! Connections to providers: names resolved by us, pooled by Pingora, one try at a time.
+//!
+//! It knows addresses, credentials and deadlines; not what is said over them.
+
+mod attempt;
+mod peers;
+mod tunnel;
+
+pub use attempt::{Failure, FailureKind, Reply};
+pub use peers::Upstreams;
