@@ -16,13 +16,30 @@ pub(super) struct Fault {
     pub(super) param: Option<String>,
     pub(super) code: Option<&'static str>,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// Azure's code and message for it, where Azure's gateway answers in OpenAI's stead.
+    at_azure: Option<&'static AzureWords>,
 }
+
+/// A code and a message.
+type AzureWords = (&'static str, &'static str);
+
+static AZURE_KEY: AzureWords = (
+    "401",
+    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active \
+     subscription and use a correct regional API endpoint for your resource.",
+);
+static AZURE_PATH: AzureWords = ("404", "Resource not found");
+static AZURE_DEPLOYMENT: AzureWords = (
+    "DeploymentNotFound",
+    "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, please \
+     wait a moment and try again.",
+);
 
 // === impl Fault ===
 
 impl Fault {
     pub(super) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), param: None, code: None, headers: Vec::new() }
+        Self { status, kind, message: message.into(), param: None, code: None, headers: Vec::new(), at_azure: None }
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
@@ -41,6 +58,11 @@ impl Fault {
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    fn azure(mut self, words: &'static AzureWords) -> Self {
+        self.at_azure = Some(words);
         self
     }
 
@@ -76,6 +98,7 @@ impl Fault {
 
     pub(super) fn no_such_url(method: &http::Method, path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", format!("Invalid URL ({method} {path})"))
+            .azure(&AZURE_PATH)
     }
 
     pub(super) fn wrong_method(method: &http::Method) -> Self {
@@ -86,7 +109,9 @@ impl Fault {
 
     pub(super) fn no_such_model(model: &str) -> Self {
         let message = format!("The model `{model}` does not exist or you do not have access to it.");
-        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("model_not_found")
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
+            .code("model_not_found")
+            .azure(&AZURE_DEPLOYMENT)
     }
 
     pub(super) fn no_such(what: &str, id: &str) -> Self {
@@ -99,7 +124,7 @@ impl Fault {
              auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing \
              the API from your browser and are prompted for a username and password. You can obtain an API key from \
              https://platform.openai.com/account/api-keys.";
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).azure(&AZURE_KEY)
     }
 
     /// The key is shown as OpenAI shows it: both ends, stars between.
@@ -115,7 +140,7 @@ impl Fault {
         let message = format!(
             "Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
         );
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).code("invalid_api_key")
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).code("invalid_api_key").azure(&AZURE_KEY)
     }
 
     pub(super) fn too_large() -> Self {
@@ -133,18 +158,11 @@ impl Fault {
     }
 
     pub(super) fn reply(&self, vendor: Vendor) -> Reply {
-        let azure = |code: &str, message: &str| json!({ "error": { "code": code, "message": message } });
-        let body = match (vendor, self.status) {
-            (Vendor::Azure, StatusCode::UNAUTHORIZED) => azure(
-                "401",
-                "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an \
-                 active subscription and use a correct regional API endpoint for your resource.",
-            ),
-            (Vendor::Azure, StatusCode::NOT_FOUND) => azure("404", "Resource not found"),
+        let body = match (vendor, self.at_azure) {
+            (Vendor::Azure, Some((code, message))) => json!({ "error": { "code": code, "message": message } }),
             (Vendor::Azure | Vendor::OpenAi, _) => self.body(),
         };
-        let text = format!("{body:#}\n");
-        let reply = Reply::whole(self.status, "application/json", text);
+        let reply = Reply::whole(self.status, "application/json", format!("{body:#}\n"));
         self.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     }
 }

@@ -95,8 +95,9 @@ impl Scenario {
             }
             Self::Unauthorized => {
                 let shown =
-                    |name| String::from_utf8_lossy(inquiry.headers.get(name).map_or(b"", |value| value.as_bytes()));
-                let (key, host) = (shown(AUTHORIZATION), shown(HOST));
+                    |name: &str| inquiry.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+                let key = shown(AUTHORIZATION.as_str()).or_else(|| shown("api-key")).unwrap_or_default();
+                let host = shown(HOST.as_str()).unwrap_or_default();
                 let message =
                     format!("Incorrect API key provided: {key} (at {host}). You can find your API key there.");
                 Fault::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message).code("invalid_api_key")
@@ -135,15 +136,16 @@ impl Scenario {
 
     /// A whole answer.
     pub(super) fn whole(self, document: &Value) -> Reply {
-        let reply = Reply::json(StatusCode::OK, document);
+        // Indented, as OpenAI sends it.
+        let text = Bytes::from(format!("{document:#}\n"));
+        let reply = Reply::whole(StatusCode::OK, "application/json", text.clone());
         match self {
             Self::Hang | Self::HangStream => reply.first(Part::Hang),
             Self::Slow => reply.first(Part::Wait(SLOW)),
             Self::Think => reply.first(Part::Wait(THINK)),
             Self::Cut => {
-                let mut text = Bytes::from(document.to_string());
-                text.truncate(text.len() / 2);
-                Reply { body: vec![Part::Bytes(text), Part::Cut], ..reply }
+                let half = text.slice(..text.len() / 2);
+                Reply { body: vec![Part::Bytes(half), Part::Cut], ..reply }
             }
             Self::ErrorEvent => Fault::server_error().reply(Vendor::OpenAi),
             Self::Plain
