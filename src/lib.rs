@@ -13,6 +13,7 @@ pub mod id;
 pub mod json;
 pub mod provider;
 pub mod route;
+pub mod simulator;
 pub mod telemetry;
 pub mod units;
 pub mod upstream;
