@@ -2,18 +2,37 @@
 //!
 //! The modules, in the order in which a module may use those above it (`tests/house.rs` checks it).
 
-pub mod call;
-pub mod chat;
-pub mod config;
-pub mod dialect;
+// base: imports nothing of ours
 pub mod error;
-pub mod filter;
-pub mod gateway;
 pub mod id;
 pub mod json;
+pub mod units;
+
+// words
+pub mod chat;
+
+// wire formats
+pub mod dialect;
+
+// facts
+pub mod config;
+
+// organs
+pub mod call;
+pub mod filter;
 pub mod provider;
 pub mod route;
-pub mod simulator;
 pub mod telemetry;
-pub mod units;
 pub mod upstream;
+
+// doors
+pub mod gateway;
+
+pub mod admin;
+
+pub mod app;
+
+// stands alone: it plays the other side
+pub mod simulator;
+
+pub mod cli;

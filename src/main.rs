@@ -1,1 +1,8 @@
-fn main() {}
+//! The program: parse arguments, dispatch. Nothing to test here.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    tollgate::cli::run()
+}

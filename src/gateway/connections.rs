@@ -31,6 +31,7 @@ pub struct Connections {
     /// Calls being answered, over all connections.
     calls: AtomicI64,
     draining: AtomicBool,
+    handing_over: AtomicBool,
 }
 
 /// One client connection.
@@ -68,6 +69,7 @@ impl Connections {
             by_address: DashMap::default(),
             calls: AtomicI64::new(0),
             draining: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +85,16 @@ impl Connections {
     /// From now on each connection is closed after its current answer.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// The listeners go to another process, which takes the new connections.
+    pub fn hand_over(&self) {
+        self.handing_over.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    pub fn handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Acquire)
     }
 
     pub fn draining(&self) -> bool {

@@ -1,0 +1,402 @@
+//! Wiring: from a configuration to running services, and from signals to their end.
+//!
+//! SIGHUP reloads. SIGTERM closes the listeners, lets running calls end (`drain_timeout` at most) and exits. SIGQUIT hands the listeners to a
+//! process started with `--upgrade` and then drains the same way. SIGINT ends at once.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{
+    ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
+use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
+use pingora_proxy::HttpProxy;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{self, Admin};
+use crate::config::snapshot::{AccessLog, Snapshot, TlsFiles};
+use crate::config::{Live, Outcome};
+use crate::filter::auth::Failures;
+use crate::gateway::tls::{self, Certificate};
+use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
+use crate::telemetry::{AccessWriter, Metrics};
+use crate::upstream::Upstreams;
+
+/// A data port that does not accept within this time will not.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Answers still in the socket's buffers when the last call has ended.
+const FLUSH: Duration = Duration::from_millis(100);
+/// How often certificate files are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(5);
+
+/// How the process was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Fresh,
+    /// Take the listeners over from the process that gets SIGQUIT.
+    Upgrade,
+}
+
+/// Run until a signal ends it.
+pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
+    let snapshot = live.snapshot();
+    if start == Start::Fresh
+        && let Err((address, error)) = free(&snapshot)
+    {
+        eprintln!("tollgate: cannot listen on {address}: {error}");
+        return ExitCode::from(1);
+    }
+    let access = match access_log(&snapshot) {
+        Ok(access) => access,
+        Err(error) => {
+            eprintln!("tollgate: the access log cannot be opened: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let conf = server_conf(&snapshot);
+    let shared = Arc::new(Shared {
+        live: live.shared(),
+        metrics: Arc::new(Metrics::new()),
+        access: access.clone(),
+        connections: Connections::new(),
+        buffered: Arc::new(Buffered::default()),
+        failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
+        upstreams: Upstreams::new(&conf),
+    });
+
+    let opt = Opt { upgrade: start == Start::Upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
+    server.bootstrap();
+
+    let certificates = match data_service(&mut server, &snapshot, &shared) {
+        Ok(certificates) => Arc::new(certificates),
+        Err(error) => {
+            eprintln!("tollgate: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let ready = Arc::new(AtomicBool::new(false));
+    let keeper = Housekeeper {
+        shared: Arc::clone(&shared),
+        live: Arc::clone(&live),
+        certificates,
+        ready: Arc::clone(&ready),
+        start,
+    };
+    let mut keeper = background_service("housekeeping", keeper);
+    keeper.threads = Some(1);
+    server.add_service(keeper);
+
+    let phases = server.watch_execution_phase();
+    let (drained, log) = (Arc::clone(&shared), access.clone());
+    let drain = std::thread::Builder::new().name("drain".into()).spawn(move || exit_when_drained(phases, &drained, &log));
+    if let Err(error) = drain {
+        eprintln!("tollgate: cannot start a thread: {error}");
+        return ExitCode::from(3);
+    }
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { shared }) });
+    access.flush();
+    ExitCode::SUCCESS
+}
+
+/// Whether every address can be bound: Pingora would only find out in a task of its own.
+fn free(snapshot: &Snapshot) -> Result<(), (SocketAddr, io::Error)> {
+    let data = snapshot.listen.iter().map(|l| l.address);
+    for address in data.chain(snapshot.admin.listen) {
+        std::net::TcpListener::bind(address).map_err(|e| (address, e))?;
+    }
+    Ok(())
+}
+
+fn access_log(snapshot: &Snapshot) -> io::Result<AccessWriter> {
+    match &snapshot.log.access {
+        AccessLog::Off => Ok(AccessWriter::off()),
+        AccessLog::Stdout => AccessWriter::stdout(),
+        AccessLog::Stderr => AccessWriter::stderr(),
+        AccessLog::File(path) => AccessWriter::file(path),
+    }
+}
+
+fn server_conf(snapshot: &Snapshot) -> ServerConf {
+    let server = &snapshot.server;
+    ServerConf {
+        threads: server.threads,
+        // the wait for running calls; `exit_when_drained` ends it early
+        grace_period_seconds: Some(server.drain_timeout.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upgrade_sock: server.upgrade_socket.to_string_lossy().into_owned(),
+        upstream_keepalive_pool_size: 1024,
+        // every retry of ours is decided by us
+        max_retries: 1,
+        ..ServerConf::default()
+    }
+}
+
+/// The data port: one proxy on every listener. Returns what shows a certificate, by its files.
+fn data_service(
+    server: &mut Server,
+    snapshot: &Snapshot,
+    shared: &Arc<Shared>,
+) -> Result<Vec<(TlsFiles, Arc<Certificate>)>, String> {
+    let mut proxy = HttpProxy::new(Gateway::new(Arc::clone(shared)), Arc::clone(&server.configuration));
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(snapshot.server.keepalive_timeout);
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    let mut service = Service::new("data".into(), Door::new(proxy, Arc::clone(shared)));
+    let mut certificates = Vec::new();
+    for listener in &snapshot.listen {
+        let address = listener.address.to_string();
+        match &listener.tls {
+            None => service.add_tcp(&address),
+            Some(files) => {
+                let certificate = Certificate::load(files)?;
+                let settings = tls::settings(files, Arc::clone(&certificate))?;
+                service.add_tls_with_settings(&address, None, settings);
+                certificates.push((files.clone(), certificate));
+            }
+        }
+    }
+    server.add_service(service);
+    Ok(certificates)
+}
+
+// === what runs beside the calls ===
+
+struct Housekeeper {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    certificates: Arc<Vec<(TlsFiles, Arc<Certificate>)>>,
+    ready: Arc<AtomicBool>,
+    start: Start,
+}
+
+#[async_trait]
+impl BackgroundService for Housekeeper {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let snapshot = self.live.snapshot();
+        self.on_reload();
+        let admin = async {
+            let Some(address) = snapshot.admin.listen else { return };
+            match admin::bind(address, self.start == Start::Upgrade).await {
+                Ok(listener) => {
+                    let admin = Admin {
+                        shared: Arc::clone(&self.shared),
+                        live: Arc::clone(&self.live),
+                        ready: Arc::clone(&self.ready),
+                    };
+                    serve_admin(listener, admin, shutdown.clone()).await;
+                }
+                Err(error) => log::error!("the admin port {address} cannot be bound: {error}"),
+            }
+        };
+        tokio::join!(
+            admin,
+            self.shared.connections.sweep(),
+            self.announce(&snapshot),
+            self.reload_on_hangup(),
+            self.watch_certificates()
+        );
+    }
+}
+
+/// Until the process ends: `/readyz` says "draining" meanwhile. On a hand-over the port is let go for the successor.
+async fn serve_admin(listener: tokio::net::TcpListener, admin: Admin, mut shutdown: ShutdownWatch) {
+    let shared = Arc::clone(&admin.shared);
+    let handed_over = async move {
+        while shutdown.changed().await.is_ok() {
+            if shared.connections.handing_over() {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    let serve = axum::serve(listener, admin::router(admin)).with_graceful_shutdown(handed_over);
+    if let Err(error) = serve.await {
+        log::error!("the admin port failed: {error}");
+    }
+}
+
+impl Housekeeper {
+    /// Say that calls are accepted, once they are.
+    async fn announce(&self, snapshot: &Snapshot) {
+        let begun = Instant::now();
+        for listener in &snapshot.listen {
+            let mut address = listener.address;
+            if address.ip().is_unspecified() {
+                address.set_ip(match address {
+                    SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                    SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                });
+            }
+            loop {
+                let knock = tokio::task::spawn_blocking(move || {
+                    TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
+                });
+                if knock.await.unwrap_or(false) {
+                    break;
+                }
+                if begun.elapsed() > START_PATIENCE {
+                    log::error!("the data port {address} does not accept connections; giving up");
+                    self.shared.access.flush();
+                    std::process::exit(3);
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        self.ready.store(true, Ordering::Release);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        for listener in &snapshot.listen {
+            let scheme = if listener.tls.is_some() { "https" } else { "http" };
+            log::info!("listening on {scheme}://{}", listener.address);
+        }
+        if let Some(address) = snapshot.admin.listen {
+            log::info!("admin on http://{address}");
+        }
+    }
+
+    async fn reload_on_hangup(&self) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            log::error!("SIGHUP cannot be received");
+            return;
+        };
+        while hangup.recv().await.is_some() {
+            let live = Arc::clone(&self.live);
+            // its outcome is logged and kept by `Live`
+            let _ = tokio::task::spawn_blocking(move || live.reload().is_ok()).await;
+            self.reload_certificates();
+        }
+    }
+
+    /// What follows a reload: counters that carry over, connections that are no longer needed, certificates.
+    fn on_reload(&self) {
+        let shared = Arc::clone(&self.shared);
+        let certificates = Arc::clone(&self.certificates);
+        self.live.on_swap(Box::new(move |outcome, snapshot| {
+            let label = match outcome {
+                Outcome::Swapped => "ok",
+                Outcome::Unchanged => "unchanged",
+                Outcome::Refused => "refused",
+            };
+            shared.metrics.reloads.with_label_values(&[label]).inc();
+            if outcome != Outcome::Swapped {
+                return;
+            }
+            if shared.failures.load().per_minute() != snapshot.keys.failures_per_minute {
+                shared.failures.store(Arc::new(Failures::new(snapshot.keys.failures_per_minute)));
+            }
+            let providers: Vec<_> = snapshot.providers.values().cloned().collect();
+            shared.upstreams.retain(&providers);
+            reload_all(&certificates);
+        }));
+    }
+
+    fn reload_certificates(&self) {
+        reload_all(&self.certificates);
+    }
+
+    /// A renewed certificate needs no reload of the configuration.
+    async fn watch_certificates(&self) {
+        if self.certificates.is_empty() {
+            return;
+        }
+        let stamps = |files: &TlsFiles| -> [Option<SystemTime>; 2] {
+            [&files.cert, &files.key].map(|path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok())
+        };
+        let mut seen: Vec<_> = self.certificates.iter().map(|(files, _)| stamps(files)).collect();
+        loop {
+            tokio::time::sleep(CERTIFICATES).await;
+            let now: Vec<_> = self.certificates.iter().map(|(files, _)| stamps(files)).collect();
+            if now != seen {
+                self.reload_certificates();
+                seen = now;
+            }
+        }
+    }
+}
+
+fn reload_all(certificates: &[(TlsFiles, Arc<Certificate>)]) {
+    for (files, certificate) in certificates {
+        match certificate.reload(files) {
+            Ok(()) => log::info!("certificate {} loaded", files.cert.display()),
+            Err(error) => log::error!("the certificate in use stays: {error}"),
+        }
+    }
+}
+
+// === the end ===
+
+struct Signals {
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let signals = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::quit()),
+            signal(SignalKind::interrupt()),
+        );
+        let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) = signals else {
+            log::error!("signals cannot be received");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {
+                log::info!("SIGTERM: draining");
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                self.shared.connections.drain();
+                ShutdownSignal::GracefulTerminate
+            }
+            _ = quit.recv() => {
+                log::info!("SIGQUIT: handing over");
+                self.shared.connections.hand_over();
+                ShutdownSignal::GracefulUpgrade
+            }
+            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+/// Pingora waits its grace period in full; once the listeners are closed and the last call has ended there is nothing to wait for.
+fn exit_when_drained(
+    mut phases: tokio::sync::broadcast::Receiver<ExecutionPhase>,
+    shared: &Shared,
+    access: &AccessWriter,
+) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        match phases.blocking_recv() {
+            Ok(ExecutionPhase::ShutdownGracePeriod) => break,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+    shared.connections.drain();
+    let mut idle_since: Option<Instant> = None;
+    loop {
+        std::thread::sleep(Duration::from_millis(20));
+        if shared.connections.calls() > 0 {
+            idle_since = None;
+            continue;
+        }
+        let idle = *idle_since.get_or_insert_with(Instant::now);
+        if idle.elapsed() >= FLUSH {
+            log::info!("drained");
+            access.flush();
+            std::process::exit(0);
+        }
+    }
+}
