@@ -166,14 +166,6 @@ impl RawRequest {
     }
 }
 
-// === impl RawReply ===
-
-impl RawReply {
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        values(&self.headers, name)
-    }
-}
-
 fn values<'a>(headers: &'a [(String, String)], name: &str) -> Vec<&'a str> {
     headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect()
 }
