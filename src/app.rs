@@ -198,7 +198,7 @@ impl BackgroundService for Housekeeper {
                     };
                     serve_admin(listener, admin, shutdown.clone()).await;
                 }
-                Err(error) => log::error!("the admin port {address} cannot be bound: {error}"),
+                Err(error) => tracing::error!("the admin port {address} cannot be bound: {error}"),
             }
         };
         tokio::join!(
@@ -224,7 +224,7 @@ async fn serve_admin(listener: tokio::net::TcpListener, admin: Admin, mut shutdo
     };
     let serve = axum::serve(listener, admin::router(admin)).with_graceful_shutdown(handed_over);
     if let Err(error) = serve.await {
-        log::error!("the admin port failed: {error}");
+        tracing::error!("the admin port failed: {error}");
     }
 }
 
@@ -248,7 +248,7 @@ impl Housekeeper {
                     break;
                 }
                 if begun.elapsed() > START_PATIENCE {
-                    log::error!("the data port {address} does not accept connections; giving up");
+                    tracing::error!("the data port {address} does not accept connections; giving up");
                     self.shared.access.flush();
                     std::process::exit(3);
                 }
@@ -259,16 +259,16 @@ impl Housekeeper {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         for listener in &snapshot.listen {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };
-            log::info!("listening on {scheme}://{}", listener.address);
+            tracing::info!("listening on {scheme}://{}", listener.address);
         }
         if let Some(address) = snapshot.admin.listen {
-            log::info!("admin on http://{address}");
+            tracing::info!("admin on http://{address}");
         }
     }
 
     async fn reload_on_hangup(&self) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            log::error!("SIGHUP cannot be received");
+            tracing::error!("SIGHUP cannot be received");
             return;
         };
         while hangup.recv().await.is_some() {
@@ -329,8 +329,8 @@ impl Housekeeper {
 fn reload_all(certificates: &[(TlsFiles, Arc<Certificate>)]) {
     for (files, certificate) in certificates {
         match certificate.reload(files) {
-            Ok(()) => log::info!("certificate {} loaded", files.cert.display()),
-            Err(error) => log::error!("the certificate in use stays: {error}"),
+            Ok(()) => tracing::info!("certificate {} loaded", files.cert.display()),
+            Err(error) => tracing::error!("the certificate in use stays: {error}"),
         }
     }
 }
@@ -350,18 +350,18 @@ impl ShutdownSignalWatch for Signals {
             signal(SignalKind::interrupt()),
         );
         let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) = signals else {
-            log::error!("signals cannot be received");
+            tracing::error!("signals cannot be received");
             return std::future::pending().await;
         };
         tokio::select! {
             _ = terminate.recv() => {
-                log::info!("SIGTERM: draining");
+                tracing::info!("SIGTERM: draining");
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
                 self.shared.connections.drain();
                 ShutdownSignal::GracefulTerminate
             }
             _ = quit.recv() => {
-                log::info!("SIGQUIT: handing over");
+                tracing::info!("SIGQUIT: handing over");
                 self.shared.connections.hand_over();
                 ShutdownSignal::GracefulUpgrade
             }
@@ -394,7 +394,7 @@ fn exit_when_drained(
         }
         let idle = *idle_since.get_or_insert_with(Instant::now);
         if idle.elapsed() >= FLUSH {
-            log::info!("drained");
+            tracing::info!("drained");
             access.flush();
             std::process::exit(0);
         }

@@ -69,7 +69,7 @@ pub fn run(arguments: &Demo) -> ExitCode {
         }
     };
     let text = configuration(arguments, provider);
-    let checked = match config::load_str("demo", &text, &Environment::empty()) {
+    let checked = match config::load_str("demo", &text, &Environment::from_fn(|_| None)) {
         Ok(checked) => checked,
         Err(errors) => return complain(&errors),
     };
@@ -94,7 +94,7 @@ fn simulate(pace_ms: u64) -> std::io::Result<SocketAddr> {
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => Simulator::new(options).serve(listener).await,
-                Err(error) => log::error!("the simulator: {error}"),
+                Err(error) => tracing::error!("the simulator: {error}"),
             }
         });
     })?;

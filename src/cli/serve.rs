@@ -21,7 +21,7 @@ pub fn run(arguments: &Serve) -> ExitCode {
                 Err(errors) => return complain(&errors),
             };
             logs::start(&live.snapshot().log);
-            log::info!("configuration {}", path.display());
+            tracing::info!("configuration {}", path.display());
             let _watch = config::watch(&live);
             app::run(live, start)
         }
@@ -35,7 +35,7 @@ fn from_environment(start: Start) -> ExitCode {
     let ollama = ollama.then(|| format!("http://127.0.0.1:{}/v1", OLLAMA.1));
     let key = keys::generate();
     let checked = match config::from_environment(&Environment::process(), &key, ollama.as_deref()) {
-        None => {
+        Ok(None) => {
             eprintln!(
                 "tollgate: no configuration file (tollgate.yaml), and no provider's key in the environment.\n\
                  \n\
@@ -45,8 +45,8 @@ fn from_environment(start: Start) -> ExitCode {
             );
             return ExitCode::from(1);
         }
-        Some(Err(errors)) => return complain(&errors),
-        Some(Ok(checked)) => checked,
+        Err(errors) => return complain(&errors),
+        Ok(Some(checked)) => checked,
     };
     let live = Arc::new(Live::fixed(checked));
     let snapshot = live.snapshot();

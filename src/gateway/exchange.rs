@@ -75,6 +75,10 @@ async fn read(
     let snapshot = Arc::clone(&call.snapshot);
     let body = intake::read(session, &snapshot.server, admitted.content_length, admitted.expects_continue, share).await;
     call.waited += begun.elapsed();
+    if body.is_err() {
+        // after broken framing nothing on this connection can be trusted
+        session.set_keepalive(None);
+    }
     let body = body?;
     call.bytes_in = body.len() as u64;
     Envelope::read(body)

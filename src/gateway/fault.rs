@@ -30,11 +30,12 @@ pub async fn answer(session: &mut Session, call: &mut Call, error: &Error) {
     }
     let body = openai::error::body(error);
     if let Err(failed) = write(session, call, error, body).await {
-        log::debug!("an error answer could not be written: {failed}");
+        tracing::debug!("an error answer could not be written: {failed}");
         session.set_keepalive(None);
         return;
     }
-    if !session.is_body_done() {
+    // a slow client has had its time
+    if !session.is_body_done() && error.kind != Kind::RequestTimeout {
         linger(session).await;
     }
 }

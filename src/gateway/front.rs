@@ -26,11 +26,11 @@ pub struct Admitted {
 }
 
 /// Check a header section. `raw` is the h1 header section as received: Pingora drops `Content-Length` beside
-/// `Transfer-Encoding` before we could see it.
+/// `Transfer-Encoding`, and a fragment from the target, before we could see them.
 pub fn check(head: &RequestHeader, raw: Option<&[u8]>, hosts: &[String]) -> Result<Admitted> {
     sizes(head)?;
     host(head, hosts)?;
-    let path = path(head)?;
+    let path = path(head, raw)?;
     let content_length = framing(head, raw)?;
     let expects_continue = expect(&head.headers)?;
     let route = route(&head.method, path)?;
@@ -100,16 +100,18 @@ fn host_name(host: &str) -> Option<&str> {
 
 /// The path, when all who read it read the same: no dot segments, no empty segments, no backslash, nothing that decodes to a
 /// separator, a dot or a control character (RFC 3986 3.3, 6.2.2).
-fn path(head: &RequestHeader) -> Result<&str> {
+fn path<'a>(head: &'a RequestHeader, raw: Option<&[u8]>) -> Result<&'a str> {
     let bad = |say: &'static str| Error::bad_request(say).code("invalid_path");
     if head.version == Version::HTTP_2 && !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
         return Err(Error::bad_request("The scheme of the request is not http or https.").code("invalid_scheme"));
     }
-    let raw = head.raw_path();
-    if raw.len() > TARGET_BYTES {
+    let target = head.raw_path();
+    // a fragment is already gone from the target: only the request line itself shows it
+    let line = raw.and_then(|raw| raw.split(|b| *b == b'\n').next()).unwrap_or_default();
+    if target.len() > TARGET_BYTES || line.len() > TARGET_BYTES {
         return Err(bad("The request target is too long."));
     }
-    if !raw.iter().all(|b| b.is_ascii_graphic()) || raw.contains(&b'#') {
+    if !target.iter().all(u8::is_ascii_graphic) || line.contains(&b'#') {
         return Err(bad("The request target holds characters it must not."));
     }
     let path = head.uri.path();

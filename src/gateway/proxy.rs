@@ -110,11 +110,7 @@ impl Gateway {
 fn admit(session: &Session, call: &mut Call) -> Result<Admitted> {
     let head = session.req_header();
     call.method = head.method.clone();
-    // needed only to see a Content-Length that Pingora has dropped
-    let raw = match session.as_http1() {
-        Some(h1) if head.headers.contains_key(http::header::TRANSFER_ENCODING) => Some(h1.get_headers_raw_bytes()),
-        _ => None,
-    };
+    let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
     front::check(head, raw.as_deref(), &call.snapshot.server.hosts)
 }
 
@@ -179,7 +175,7 @@ impl ProxyHttp for Gateway {
         } else {
             session.set_keepalive(Some(server.keepalive_timeout.as_secs().max(1)));
         }
-        // a second request sent along with the first waits its turn (RFC 9112 9.3.2)
+        // So that bytes behind the request do not look like its end while we watch for the client to leave; see `logging`.
         session.set_pipelining_enabled(true);
         Ok(())
     }
@@ -247,6 +243,8 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, _error: Option<&PingoraError>, context: &mut Context) {
         let shared = &self.shared;
         let call = &mut context.call;
+        // Pipelined requests are not served: the connection ends behind this answer. Nobody sends them but smugglers.
+        session.set_pipelining_enabled(false);
         if let Some(plan) = &context.plan {
             call.bytes_in = session.body_bytes_read() as u64;
             call.bytes_out = session.body_bytes_sent() as u64;

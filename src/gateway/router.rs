@@ -28,7 +28,7 @@ pub enum Route {
 }
 
 /// OpenAI paths below `/v1` that are carried without being read, and the methods they know.
-const OPAQUE: [(&str, &[Method]); 12] = [
+const OPAQUE: [(&str, &[Method]); 11] = [
     ("moderations", &[Method::POST]),
     ("images", &[Method::POST]),
     ("audio", &[Method::POST]),
@@ -40,7 +40,6 @@ const OPAQUE: [(&str, &[Method]); 12] = [
     ("conversations", &[Method::GET, Method::POST, Method::DELETE]),
     ("vector_stores", &[Method::GET, Method::POST, Method::DELETE]),
     ("fine_tuning", &[Method::GET, Method::POST]),
-    ("chat", &[Method::GET, Method::POST, Method::DELETE]),
 ];
 
 const RAW_METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -60,11 +59,8 @@ pub fn route(method: &Method, path: &str) -> Result<Route> {
     // SDKs that want a vendor's mount find the same paths below `/openai`
     let path_v1 = path.strip_prefix("/openai").unwrap_or(path).strip_prefix("/v1/").ok_or_else(unknown)?;
     if let Some(operation) = Operation::ALL.into_iter().find(|o| o.path()[1..] == *path_v1) {
-        // stored chat completions are listed by GET on the same path
-        if !(operation == Operation::ChatCompletions && *method == Method::GET) {
-            allow(method, &[Method::POST])?;
-            return Ok(Route::Llm(operation));
-        }
+        allow(method, &[Method::POST])?;
+        return Ok(Route::Llm(operation));
     }
     if path_v1 == "models" {
         allow(method, &[Method::GET, Method::HEAD])?;
@@ -84,9 +80,6 @@ pub fn route(method: &Method, path: &str) -> Result<Route> {
     }
     let family = path_v1.split('/').next().unwrap_or_default();
     let (family, methods) = OPAQUE.iter().find(|(name, _)| *name == family).ok_or_else(unknown)?;
-    if *family == "chat" && !path_v1.starts_with("chat/completions") {
-        return Err(unknown());
-    }
     allow(method, methods)?;
     Ok(Route::Opaque { path: format!("/{path_v1}").into(), family })
 }

@@ -124,7 +124,7 @@ impl Shared {
             }
             if !batch.is_empty() {
                 if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
-                    ::log::warn!("the access log could not be written: {error}");
+                    tracing::warn!("the access log could not be written: {error}");
                 }
                 batch.clear();
             }

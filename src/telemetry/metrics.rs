@@ -170,7 +170,7 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         let gathered = self.registry.gather();
         if let Err(error) = TextEncoder::new().encode(&gathered, &mut text) {
-            ::log::error!("metrics could not be encoded: {error}");
+            tracing::error!("metrics could not be encoded: {error}");
         }
         let mut text = String::from_utf8(text).unwrap_or_default();
         let declared = DECLARED.iter().map(|(name, help, kind)| (*name, *help, *kind));

@@ -107,7 +107,7 @@ impl Endpoint {
         tokio::spawn(async move {
             match resolve(&provider, connect).await {
                 Ok(peers) => endpoint.peers.store(Arc::new(peers)),
-                Err(failure) => log::warn!("provider {}: addresses not refreshed: {failure}", provider.name),
+                Err(failure) => tracing::warn!("provider {}: addresses not refreshed: {failure}", provider.name),
             }
             if let Some(resolved) = &endpoint.resolved {
                 *resolved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

@@ -1,0 +1,5 @@
+//! Behaviour through the front door: the real binary, a scripted provider behind it, one rule a test.
+
+mod front_door;
+mod slow_clients;
+mod support;
