@@ -1,7 +1,72 @@
 //! The configuration: what was typed (`raw`), checked once (`check`) into what the program uses (`snapshot`).
+//!
+//! The way of a file: bytes -> `tree` (located texts) -> values of the environment put in and the shape checked (`shape`) ->
+//! `raw` (typed) -> `check` -> `Snapshot`. All faults of all steps are told at once. `watch` swaps a snapshot while the
+//! program runs; `diff` and `view` say what changed and what is, without secrets.
 
+mod check;
+mod decode;
+pub mod env;
+mod environment;
+mod error;
+pub mod keys;
+pub mod raw;
 pub mod secret;
+mod shape;
 pub mod snapshot;
+mod tree;
+mod units;
+mod vendors;
 
+use std::io::Read;
+use std::path::Path;
+
+pub use check::Checked;
+pub use env::Environment;
+pub use environment::from_environment;
+pub use error::{ConfigError, Place};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
+
+use error::Faults;
+
+/// Reads and checks a file. Relative paths in it begin at its folder.
+pub fn load(path: &Path, environment: &Environment) -> Result<Checked, Vec<ConfigError>> {
+    let text = read(path).map_err(|error| vec![error])?;
+    load_str(&path.display().to_string(), &text, environment)
+}
+
+/// Checks a text. `name` stands in the errors, and its folder is where relative paths begin.
+pub fn load_str(name: &str, text: &str, environment: &Environment) -> Result<Checked, Vec<ConfigError>> {
+    let mut faults = Faults::new(name);
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    let mut root = tree::parse(&name.into(), text).map_err(|error| vec![error])?;
+    shape::substitute(&mut root, environment, &mut faults);
+    if !shape::fit(&mut root, &mut faults) {
+        return Err(faults.into_errors());
+    }
+    match decode::decode::<raw::Config>(&root) {
+        Ok(config) => check::check(config, faults, environment, folder),
+        Err(failure) => {
+            faults.wrong(root.place, "", format!("the configuration cannot be read: {failure}"));
+            Err(faults.into_errors())
+        }
+    }
+}
+
+/// A file's text, bounded, and with an error that names it.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let fault = |message| ConfigError { file: path.display().to_string().into(), place: Place::default(), message };
+    let limit = u64::try_from(tree::LARGEST_FILE).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| fault(format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        fault(format!("is not UTF-8 text (byte {at}): save it as UTF-8"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

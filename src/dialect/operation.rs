@@ -24,6 +24,11 @@ impl Operation {
         }
     }
 
+    /// The operation that a word in the config stands for.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
     /// The path below a provider's base URL in the OpenAI dialect.
     pub fn path(self) -> &'static str {
         match self {
