@@ -77,6 +77,8 @@ impl Faults {
     }
 
     fn add(&mut self, place: Place, path: String, message: String, kind: FaultKind) {
+        // A path holds names as typed: nothing of them may move a terminal's cursor.
+        let message = if message.chars().any(char::is_control) { message.escape_debug().to_string() } else { message };
         self.found.push(Fault { place, message, path, kind });
     }
 
@@ -90,7 +92,7 @@ impl Faults {
             .filter(|f| f.kind == FaultKind::Wrong || !wrong.iter().any(|path| related(path, &f.path)))
             .map(|f| ConfigError { file: self.file.clone(), place: f.place, message: f.message.clone() })
             .collect();
-        errors.sort_by(|a, b| a.place.cmp(&b.place));
+        errors.sort_by_key(|error| error.place);
         errors.dedup();
         errors
     }
@@ -165,5 +167,8 @@ mod tests {
     fn quoted_text_cannot_move_the_cursor_or_fill_the_screen() {
         assert_eq!(quote("a\x1b[2Jb\n"), r#""a\u{1b}[2Jb\n""#);
         assert!(quote(&"x".repeat(10_000)).len() < 100);
+        let mut faults = Faults::new("c.yaml");
+        faults.wrong(Place::default(), "", "providers.a\x1b[2J: odd");
+        assert_eq!(faults.into_errors()[0].to_string(), "c.yaml: providers.a\\u{1b}[2J: odd");
     }
 }
