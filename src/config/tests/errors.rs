@@ -33,6 +33,8 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         bare("just a text"),
         with("server: {threads: many, body_limit: 5 potatoes, header_timeout: 30, connections: 0, heartbeat: [1]}"),
         with("server: 7"),
+        bare("providers: {openai: sk-canary}"),
+        with("keys: [sk-canary]"),
         with("strict: maybe"),
         with("log: {format: xml, level: \"a=b=c\"}"),
         with("listen: {adress: 127.0.0.1:1}"),
