@@ -6,6 +6,7 @@
 
 mod check;
 mod decode;
+pub mod diff;
 pub mod env;
 mod environment;
 mod error;
@@ -17,6 +18,8 @@ pub mod snapshot;
 mod tree;
 mod units;
 mod vendors;
+mod view;
+pub mod watch;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +30,8 @@ pub use environment::from_environment;
 pub use error::{ConfigError, Place};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
+pub use view::view;
+pub use watch::Live;
 
 use error::Faults;
 
@@ -70,5 +75,3 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests;
-mod live;
-pub use live::*;

@@ -1,0 +1,241 @@
+//! What was typed, judged: `raw` becomes a `Snapshot`, or a list of all that is wrong. Nothing else makes a snapshot.
+//!
+//! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
+//! files beside this one: `address` (listeners, admin, limits), `provider`, `proxy`, `access` (keys), `pem` (files).
+
+mod access;
+mod address;
+mod pem;
+mod provider;
+mod proxy;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::env::Environment;
+use super::error::{ConfigError, Faults, Place, nearest, quote};
+use super::raw::{self, At};
+use super::snapshot::{Model, Provider, Snapshot, Timeouts};
+use crate::id::{ModelName, ProviderName};
+
+/// A configuration without faults, ready to become the one that runs.
+#[derive(Debug)]
+pub struct Checked {
+    snapshot: Snapshot,
+    /// Certificates, keys and authorities that were read: a change in one of them matters like a change in the file.
+    pub files: Vec<PathBuf>,
+}
+
+/// What the checks share.
+struct Checker<'a> {
+    faults: Faults,
+    environment: &'a Environment,
+    /// Relative paths begin here: the folder of the file.
+    folder: &'a Path,
+    files: Vec<PathBuf>,
+}
+
+/// `faults`: what was found so far; when any is left in the end, there is no snapshot.
+pub(super) fn check(
+    config: raw::Config,
+    faults: Faults,
+    environment: &Environment,
+    folder: &Path,
+) -> Result<Checked, Vec<ConfigError>> {
+    let mut checker = Checker { faults, environment, folder, files: Vec::new() };
+    let snapshot = checker.snapshot(config);
+    if !checker.faults.is_empty() {
+        return Err(checker.faults.into_errors());
+    }
+    Ok(Checked { snapshot, files: checker.files })
+}
+
+// === impl Checked ===
+
+impl Checked {
+    /// The generation it will be once it runs; see `Snapshot::generation`.
+    pub fn into_snapshot(mut self, generation: u64) -> Snapshot {
+        self.snapshot.generation = generation;
+        self.snapshot.loaded_at = jiff::Timestamp::now();
+        self.snapshot
+    }
+
+    /// To look at; its generation is 0.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+// === impl Checker ===
+
+impl Checker<'_> {
+    fn snapshot(&mut self, config: raw::Config) -> Snapshot {
+        let open = config.keys.as_ref().is_none_or(Vec::is_empty);
+        let listen = self.listeners(config.listen, open);
+        let admin = self.admin(config.admin, &listen);
+        let server = self.server(config.server.unwrap_or_default());
+        let log = self.log(config.log.unwrap_or_default());
+        let timeouts = self.timeouts(Timeouts::default(), config.timeouts.as_ref(), "timeouts");
+
+        let entries = config.providers.unwrap_or_default();
+        if entries.0.is_empty() {
+            let place = Place { line: 1, column: 1 };
+            let message = "no provider is configured, so there is nothing to forward to: write for example \
+                           \"providers: {openai: {api_key: \"${OPENAI_API_KEY}\"}}\"";
+            self.faults.missing(place, "providers", message);
+        }
+        let mut order = Vec::with_capacity(entries.0.len());
+        let mut providers: BTreeMap<ProviderName, Arc<Provider>> = BTreeMap::new();
+        for (name, entry) in entries.0 {
+            order.push(name.value.clone());
+            if let Some(provider) = self.provider(&name, entry, timeouts) {
+                providers.insert(provider.name.clone(), Arc::new(provider));
+            }
+        }
+        let opaque = self.opaque(config.opaque, &order, &providers);
+        let (models, model_order) = self.models(config.models.unwrap_or_default(), &order, &providers);
+        let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
+        Snapshot {
+            generation: 0,
+            loaded_at: jiff::Timestamp::UNIX_EPOCH,
+            listen,
+            admin,
+            server,
+            log,
+            providers,
+            opaque,
+            models,
+            model_order,
+            strict: config.strict.unwrap_or(false),
+            keys,
+        }
+    }
+
+    fn opaque(
+        &mut self,
+        opaque: Option<raw::Opaque>,
+        order: &[String],
+        providers: &BTreeMap<ProviderName, Arc<Provider>>,
+    ) -> Option<Arc<Provider>> {
+        let Some(name) = opaque.and_then(|o| o.provider) else {
+            return order.iter().filter_map(|n| providers.get(n.as_str())).find(|p| &*p.kind == "openai").cloned();
+        };
+        if !order.contains(&name.value) {
+            self.unknown_provider(&name, &name.quoted(), &name.value, "opaque.provider", order);
+        }
+        providers.get(name.value.as_str()).cloned()
+    }
+
+    fn models(
+        &mut self,
+        entries: raw::Map<raw::Model>,
+        order: &[String],
+        providers: &BTreeMap<ProviderName, Arc<Provider>>,
+    ) -> (HashMap<ModelName, Arc<Model>>, Vec<ModelName>) {
+        let mut models = HashMap::with_capacity(entries.0.len());
+        let mut model_order = Vec::with_capacity(entries.0.len());
+        let known: std::collections::HashSet<&str> = order.iter().map(String::as_str).collect();
+        for (name, entry) in entries.0 {
+            let path = format!("models.{}", name.value);
+            if !is_model_name(&name.value) {
+                let message = format!("model name {}: use 1 to 256 {MODEL_CHARACTERS}", quote(&name.value));
+                self.faults.wrong(name.place, &path, message);
+            }
+            let Some(target) = entry.target else { continue };
+            let Some((provider, upstream)) =
+                target.value.split_once('/').filter(|(p, m)| !p.is_empty() && !m.is_empty())
+            else {
+                let message = format!(
+                    "{path}: {} is not a target: write \"provider/model\", for example \"openai/gpt-5\"",
+                    target.quoted()
+                );
+                self.faults.wrong(target.place, &path, message);
+                continue;
+            };
+            if !is_upstream_model(upstream) {
+                let message = format!(
+                    "{path}: the model in {} has a space or an unusual character: use printable ASCII",
+                    target.quoted()
+                );
+                self.faults.wrong(target.place, &path, message);
+            }
+            if !known.contains(provider) {
+                let quoted = if target.quoted().starts_with('"') { quote(provider) } else { target.quoted() };
+                self.unknown_provider(&target, &quoted, provider, &path, order);
+            }
+            let Some(provider) = providers.get(provider) else { continue };
+            let timeouts = self.timeouts(provider.timeouts, entry.timeouts.as_ref(), &format!("{path}.timeouts"));
+            let name = ModelName::new(name.value);
+            let model = Model { name: name.clone(), provider: provider.clone(), upstream: upstream.into(), timeouts };
+            models.insert(name.clone(), Arc::new(model));
+            model_order.push(name);
+        }
+        (models, model_order)
+    }
+
+    fn unknown_provider(&mut self, at: &At<String>, quoted: &str, name: &str, path: &str, order: &[String]) {
+        let advice = match nearest(name, order.iter().map(String::as_str)) {
+            _ if order.is_empty() => "there is none under \"providers\" yet".to_owned(),
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("write one of {}, or add it", order.join(", ")),
+        };
+        self.faults.missing(
+            at.place,
+            "providers",
+            format!("{path}: no provider {quoted} under \"providers\": {advice}"),
+        );
+    }
+
+    /// `base`, with what is written on top.
+    fn timeouts(&mut self, base: Timeouts, typed: Option<&raw::Timeouts>, path: &str) -> Timeouts {
+        let Some(typed) = typed else { return base };
+        let mut pick = |name: &str, value: &Option<At<raw::Period>>, base| match value {
+            None => base,
+            Some(at) => {
+                self.not_zero(at, &format!("{path}.{name}"));
+                at.value.0
+            }
+        };
+        Timeouts {
+            connect: pick("connect", &typed.connect, base.connect),
+            first_byte: pick("first_byte", &typed.first_byte, base.first_byte),
+            idle: pick("idle", &typed.idle, base.idle),
+            total: pick("total", &typed.total, base.total),
+        }
+    }
+
+    fn not_zero(&mut self, period: &At<raw::Period>, path: &str) {
+        if period.value.0.is_zero() {
+            self.faults.wrong(
+                period.place,
+                path,
+                format!("{path}: a deadline of zero lets nothing through: make it longer"),
+            );
+        }
+    }
+
+    /// A path of the file: relative ones begin at the file's folder.
+    fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+}
+
+const MODEL_CHARACTERS: &str = "ASCII letters, digits and . _ : / @ + - characters";
+
+/// Names clients send and logs show: no spaces, no quotes, no control characters, no `*` (that is for patterns).
+fn is_model_name(name: &str) -> bool {
+    (1..=256).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'/' | b'@' | b'+' | b'-'))
+}
+
+fn is_upstream_model(name: &str) -> bool {
+    name.len() <= 256 && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+/// Printable ASCII without spaces: what fits unchanged into a header.
+fn is_credential(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+}

@@ -1,0 +1,114 @@
+//! Durations and sizes as people type them: `2m 30s`, `500ms`, `32MB`, `64KiB`. Pure; knows no key.
+
+use std::time::Duration;
+
+/// No deadline of a proxy is longer than 30 days; a larger number is a slip of the pen.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// `30s`, `2m 30s`, `500ms`, `1h`; `0` alone needs no unit. The error says what to write.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("has no unit: write for example \"30s\", \"500ms\" or \"2m 30s\"".to_owned());
+    }
+    // jiff's "friendly" format (jiff::fmt::friendly); fractions such as 1.5s are part of it.
+    let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
+    match parsed {
+        Ok(duration) if duration > LONGEST => Err("is longer than 30 days (720h)".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("is not a duration: write for example \"30s\", \"500ms\" or \"2m 30s\"".to_owned()),
+    }
+}
+
+/// Bytes: `10MB` is 10,000,000, `64KiB` is 65,536, a plain number counts bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 10] = [
+        ("", 1),
+        ("b", 1),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("tib", 1 << 40),
+    ];
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let unit = unit.trim().to_ascii_lowercase();
+    let wrong = || "is not a size: write for example \"10MB\", \"64KiB\" or a number of bytes".to_owned();
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor).ok_or_else(wrong)?;
+    let number: u64 = match number.parse() {
+        Ok(number) => number,
+        Err(_) if number.is_empty() => return Err(wrong()),
+        Err(_) => return Err("is too large".to_owned()),
+    };
+    number.checked_mul(factor).filter(|bytes| *bytes <= 1 << 50).ok_or_else(|| "is too large".to_owned())
+}
+
+/// The shortest spelling that `duration` reads back: `90s`, `1500ms`, `0s`.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    match (seconds, nanos) {
+        (_, 0) if seconds > 0 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        (_, 0) if seconds > 0 && seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        (_, 0) => format!("{seconds}s"),
+        (_, n) if n.is_multiple_of(1_000_000) => format!("{}ms", duration.as_millis()),
+        _ => format!("{}us", duration.as_micros()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_read_as_people_type_them() {
+        for (text, millis) in
+            [("30s", 30_000), ("2m 30s", 150_000), ("2m30s", 150_000), ("500ms", 500), ("1h", 3_600_000), ("0", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "30", "s", "-5s", "5 parsecs", "1y", "99999999999999999h", "721h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_type_them() {
+        for (text, bytes) in [
+            ("10MB", 10_000_000),
+            ("64KiB", 65_536),
+            ("1 GiB", 1 << 30),
+            ("4096", 4096),
+            ("0", 0),
+            ("7b", 7),
+            ("32mb", 32_000_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MB", "-1", "1.5MB", "10 potatoes", "99999999999999999999999", "9999999TB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_value_or_an_error_and_never_a_panic(text in "\\PC{0,20}") {
+            let _ = duration(&text);
+            let _ = size(&text);
+        }
+
+        #[test]
+        fn a_shown_duration_is_read_back(millis in 0u64..2_592_000_000) {
+            let given = Duration::from_millis(millis);
+            prop_assert_eq!(duration(&show_duration(given)), Ok(given));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A snapshot as JSON, for `GET /api/config` and for `diff`. A secret is a leaf of its own, so that no caller can print one.
+
+use serde_json::{Map, Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use super::keys;
+use super::secret::Secret;
+use super::snapshot::{
+    AccessLog, AuthScheme, HttpVersion, Key, Keys, Listener, LogFormat, Provider, Server, Snapshot, StreamUsage,
+    Timeouts,
+};
+use super::units::show_duration;
+
+/// What stands where a secret is.
+pub(super) const REDACTED: &str = "[secret]";
+
+/// Everything that is in force, defaults included, without a secret.
+pub fn view(snapshot: &Snapshot) -> Json {
+    tree(snapshot, &|_| Json::from(REDACTED))
+}
+
+/// Member of a leaf that stands for a secret in `comparable`. No key of the configuration holds a control character.
+pub(super) const SEALED: &str = "\u{1}secret";
+
+/// The same, but two different secrets are two different leaves: `{SEALED: fingerprint}`. Never leaves `diff`.
+pub(super) fn comparable(snapshot: &Snapshot) -> Json {
+    // Keyed with this process' own pepper, so that the fingerprint says nothing elsewhere.
+    let pepper = keys::process_pepper();
+    tree(snapshot, &|secret| json!({ SEALED: hex::encode(keys::hash(&pepper, secret)) }))
+}
+
+type Seal<'a> = &'a dyn Fn(&str) -> Json;
+
+fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
+    let Snapshot {
+        generation: _,
+        loaded_at: _,
+        listen,
+        admin,
+        server,
+        log,
+        providers,
+        opaque,
+        models,
+        model_order: _,
+        strict,
+        keys,
+    } = snapshot;
+    let access = match &log.access {
+        AccessLog::Off => Json::from("off"),
+        AccessLog::Stdout => Json::from("stdout"),
+        AccessLog::Stderr => Json::from("stderr"),
+        AccessLog::File(path) => json!(path.display().to_string()),
+    };
+    let format = match log.format {
+        LogFormat::Auto => "auto",
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    json!({
+        "listen": listen.iter().map(listener).collect::<Map<_, _>>(),
+        "admin": {
+            "listen": admin.listen.map_or(Json::from("off"), |address| json!(address.to_string())),
+            "token": admin.token.as_ref().map(|token| seal(token.expose())),
+        },
+        "server": limits(server),
+        "log": {"access": access, "level": log.level, "format": format},
+        "providers": providers.values().map(|p| (p.name.to_string(), provider(p, seal))).collect::<Map<_, _>>(),
+        "opaque": {"provider": opaque.as_ref().map(|p| p.name.to_string())},
+        "models": models.values().map(|model| {
+            let target = format!("{}/{}", model.provider.name, model.upstream);
+            (model.name.to_string(), json!({"target": target, "timeouts": timeouts(&model.timeouts)}))
+        }).collect::<Map<_, _>>(),
+        "strict": strict,
+        "keys": virtual_keys(keys, seal),
+        "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
+    })
+}
+
+fn listener(listener: &Listener) -> (String, Json) {
+    let tls = listener.tls.as_ref().map(|tls| {
+        json!({
+            "cert": tls.cert.display().to_string(),
+            "key": tls.key.display().to_string(),
+            "client_ca": tls.client_ca.as_ref().map(|path| path.display().to_string()),
+        })
+    });
+    (listener.address.to_string(), json!({"tls": tls}))
+}
+
+fn limits(server: &Server) -> Json {
+    let Server {
+        threads,
+        body_limit,
+        buffer_limit,
+        connections,
+        connections_per_address,
+        first_byte_timeout,
+        header_timeout,
+        body_timeout,
+        body_min_rate,
+        write_timeout,
+        keepalive_timeout,
+        connection_age,
+        drain_timeout,
+        heartbeat,
+        trusted_proxies,
+        hosts,
+        upgrade_socket,
+    } = server;
+    json!({
+        "threads": threads,
+        "body_limit": body_limit,
+        "buffer_limit": buffer_limit,
+        "connections": connections,
+        "connections_per_address": connections_per_address,
+        "first_byte_timeout": show_duration(*first_byte_timeout),
+        "header_timeout": show_duration(*header_timeout),
+        "body_timeout": show_duration(*body_timeout),
+        "body_min_rate": body_min_rate,
+        "write_timeout": show_duration(*write_timeout),
+        "keepalive_timeout": show_duration(*keepalive_timeout),
+        "connection_age": show_duration(*connection_age),
+        "drain_timeout": show_duration(*drain_timeout),
+        "heartbeat": show_duration(*heartbeat),
+        "trusted_proxies": trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "hosts": hosts,
+        "upgrade_socket": upgrade_socket.display().to_string(),
+    })
+}
+
+fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
+    let Provider {
+        name: _,
+        kind,
+        base,
+        auth,
+        credential,
+        credential_header: _,
+        paths,
+        query,
+        headers,
+        stream_usage,
+        http,
+        ca,
+        proxy,
+        timeouts: deadlines,
+        missing_env,
+        pool_key: _,
+    } = provider;
+    let scheme = if base.tls { "https" } else { "http" };
+    let authority = base.authority.to_str().unwrap_or_default();
+    json!({
+        "kind": kind,
+        "base_url": format!("{scheme}://{authority}{}", base.path),
+        "auth": match auth {
+            AuthScheme::Bearer => json!("bearer"),
+            AuthScheme::Header(name) => json!({"header": name.as_str()}),
+            AuthScheme::None => json!("none"),
+        },
+        "api_key": credential.as_ref().map(|key| seal(key.expose())),
+        "paths": paths.iter().map(|(operation, path)| (operation.name().to_owned(), json!(path))).collect::<Map<_, _>>(),
+        "query": query,
+        "headers": headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), seal(&String::from_utf8_lossy(value.as_bytes())))
+        }).collect::<Map<_, _>>(),
+        "stream_usage": match stream_usage {
+            StreamUsage::Ask => "ask",
+            StreamUsage::Always => "always",
+            StreamUsage::Never => "never",
+        },
+        "http": match http {
+            HttpVersion::Http1 => "1",
+            HttpVersion::Http2 => "2",
+            HttpVersion::Auto => "auto",
+        },
+        // Public, but long: enough to see that it changed.
+        "ca": ca.as_ref().map(|pem| format!("sha256:{}", hex::encode(Sha256::digest(pem)))),
+        "proxy": proxy.as_ref().map(|proxy| json!({
+            "address": if proxy.host.contains(':') { format!("[{}]:{}", proxy.host, proxy.port) } else { format!("{}:{}", proxy.host, proxy.port) },
+            "authorization": proxy.authorization.as_ref().map(|secret: &Secret| seal(secret.expose())),
+        })),
+        "timeouts": timeouts(deadlines),
+        "missing_env": missing_env,
+    })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Json {
+    let Timeouts { connect, first_byte, idle, total } = timeouts;
+    json!({
+        "connect": show_duration(*connect),
+        "first_byte": show_duration(*first_byte),
+        "idle": show_duration(*idle),
+        "total": show_duration(*total),
+    })
+}
+
+fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
+    let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
+        let Key { name, models, opaque, revoked, expires, tags } = &**key;
+        let value = json!({
+            "key": seal(&hex::encode(hash)),
+            "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
+            "opaque": opaque,
+            "revoked": revoked,
+            "expires": expires.map(|time| time.to_string()),
+            "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),
+        });
+        (name.to_string(), value)
+    };
+    keys.by_hash.iter().map(one).collect()
+}
