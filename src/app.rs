@@ -5,11 +5,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -25,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::config::snapshot::{AccessLog, Snapshot, TlsFiles};
-use crate::config::{Live, Outcome};
+use crate::config::watch::Live;
 use crate::filter::auth::Failures;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
@@ -36,8 +35,6 @@ use crate::upstream::Upstreams;
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Answers still in the socket's buffers when the last call has ended.
 const FLUSH: Duration = Duration::from_millis(100);
-/// How often certificate files are looked at.
-const CERTIFICATES: Duration = Duration::from_secs(5);
 
 /// How the process was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +46,7 @@ pub enum Start {
 
 /// Run until a signal ends it.
 pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
-    let snapshot = live.snapshot();
+    let snapshot = live.load();
     if start == Start::Fresh
         && let Err((address, error)) = free(&snapshot)
     {
@@ -65,7 +62,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
     };
     let conf = server_conf(&snapshot);
     let shared = Arc::new(Shared {
-        live: live.shared(),
+        live,
         metrics: Arc::new(Metrics::new()),
         access: access.clone(),
         connections: Connections::new(),
@@ -88,7 +85,6 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
     let ready = Arc::new(AtomicBool::new(false));
     let keeper = Housekeeper {
         shared: Arc::clone(&shared),
-        live: Arc::clone(&live),
         certificates,
         ready: Arc::clone(&ready),
         start,
@@ -176,7 +172,6 @@ fn data_service(
 
 struct Housekeeper {
     shared: Arc<Shared>,
-    live: Arc<Live>,
     certificates: Arc<Vec<(TlsFiles, Arc<Certificate>)>>,
     ready: Arc<AtomicBool>,
     start: Start,
@@ -185,7 +180,7 @@ struct Housekeeper {
 #[async_trait]
 impl BackgroundService for Housekeeper {
     async fn start(&self, shutdown: ShutdownWatch) {
-        let snapshot = self.live.snapshot();
+        let snapshot = self.shared.live.load();
         self.on_reload();
         let admin = async {
             let Some(address) = snapshot.admin.listen else { return };
@@ -193,7 +188,6 @@ impl BackgroundService for Housekeeper {
                 Ok(listener) => {
                     let admin = Admin {
                         shared: Arc::clone(&self.shared),
-                        live: Arc::clone(&self.live),
                         ready: Arc::clone(&self.ready),
                     };
                     serve_admin(listener, admin, shutdown.clone()).await;
@@ -205,8 +199,7 @@ impl BackgroundService for Housekeeper {
             admin,
             self.shared.connections.sweep(),
             self.announce(&snapshot),
-            self.reload_on_hangup(),
-            self.watch_certificates()
+            self.reload_on_hangup()
         );
     }
 }
@@ -272,27 +265,22 @@ impl Housekeeper {
             return;
         };
         while hangup.recv().await.is_some() {
-            let live = Arc::clone(&self.live);
+            let live = Arc::clone(&self.shared.live);
             // its outcome is logged and kept by `Live`
             let _ = tokio::task::spawn_blocking(move || live.reload().is_ok()).await;
-            self.reload_certificates();
         }
     }
 
-    /// What follows a reload: counters that carry over, connections that are no longer needed, certificates.
+    /// What follows a reload: counters that carry over, connections that are no longer needed, certificates. A renewed certificate
+    /// file is a reload too.
     fn on_reload(&self) {
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::downgrade(&self.shared);
         let certificates = Arc::clone(&self.certificates);
-        self.live.on_swap(Box::new(move |outcome, snapshot| {
-            let label = match outcome {
-                Outcome::Swapped => "ok",
-                Outcome::Unchanged => "unchanged",
-                Outcome::Refused => "refused",
-            };
+        self.shared.live.on_reload(Box::new(move |outcome| {
+            let Some(shared) = shared.upgrade() else { return };
+            let label = if outcome.is_ok() { "ok" } else { "refused" };
             shared.metrics.reloads.with_label_values(&[label]).inc();
-            if outcome != Outcome::Swapped {
-                return;
-            }
+            let Ok(snapshot) = outcome else { return };
             if shared.failures.load().per_minute() != snapshot.keys.failures_per_minute {
                 shared.failures.store(Arc::new(Failures::new(snapshot.keys.failures_per_minute)));
             }
@@ -300,29 +288,6 @@ impl Housekeeper {
             shared.upstreams.retain(&providers);
             reload_all(&certificates);
         }));
-    }
-
-    fn reload_certificates(&self) {
-        reload_all(&self.certificates);
-    }
-
-    /// A renewed certificate needs no reload of the configuration.
-    async fn watch_certificates(&self) {
-        if self.certificates.is_empty() {
-            return;
-        }
-        let stamps = |files: &TlsFiles| -> [Option<SystemTime>; 2] {
-            [&files.cert, &files.key].map(|path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok())
-        };
-        let mut seen: Vec<_> = self.certificates.iter().map(|(files, _)| stamps(files)).collect();
-        loop {
-            tokio::time::sleep(CERTIFICATES).await;
-            let now: Vec<_> = self.certificates.iter().map(|(files, _)| stamps(files)).collect();
-            if now != seen {
-                self.reload_certificates();
-                seen = now;
-            }
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 
-use crate::config::Live;
+use crate::config::view;
 use crate::gateway::Shared;
 
 /// While one process hands over to the next both want the port; the new one waits this long for it.
@@ -28,7 +28,6 @@ const BIND_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Admin {
     pub shared: Arc<Shared>,
-    pub live: Arc<Live>,
     /// Whether the data port accepts calls.
     pub ready: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -82,15 +81,19 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 /// The running configuration without its secrets, and what became of the last reload.
 async fn config(State(admin): State<Admin>) -> Response {
-    Json(admin.live.report()).into_response()
+    Json(report(&admin)).into_response()
+}
+
+fn report(admin: &Admin) -> serde_json::Value {
+    json!({ "status": admin.shared.live.status(), "config": view(&admin.shared.live.load()) })
 }
 
 /// 200 with what changed, or 422 with every error while the old configuration serves on.
 async fn reload(State(admin): State<Admin>) -> Response {
-    let live = Arc::clone(&admin.live);
+    let live = Arc::clone(&admin.shared.live);
     // reads files: not on a thread that serves
     match tokio::task::spawn_blocking(move || live.reload()).await {
-        Ok(Ok(_)) => Json(admin.live.report()).into_response(),
+        Ok(Ok(_)) => Json(report(&admin)).into_response(),
         Ok(Err(errors)) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": "the configuration was refused", "errors": errors })))
@@ -106,7 +109,7 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
     if !same_site(headers) {
         return problem(StatusCode::FORBIDDEN, "requests from other sites are refused");
     }
-    let snapshot = admin.shared.live.load_full();
+    let snapshot = admin.shared.live.load();
     if let Some(token) = &snapshot.admin.token {
         let shown = headers
             .get(header::AUTHORIZATION)

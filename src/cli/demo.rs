@@ -2,13 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::{complain, logs};
 use crate::app::{self, Start};
-use crate::config::{self, Environment, Live};
+use crate::config::watch::Live;
+use crate::config::{self, Environment};
 use crate::simulator::{Options, Simulator};
 
 /// The demo's key: no secret, it opens nothing but a simulation on loopback.
@@ -73,8 +73,8 @@ pub fn run(arguments: &Demo) -> ExitCode {
         Ok(checked) => checked,
         Err(errors) => return complain(&errors),
     };
-    let live = Arc::new(Live::fixed(checked));
-    logs::start(&live.snapshot().log);
+    let live = Live::new(checked, None, Environment::from_fn(|_| None));
+    logs::start(&live.load().log);
     greet(arguments);
     app::run(live, Start::Fresh)
 }

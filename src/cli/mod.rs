@@ -65,7 +65,13 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command.unwrap_or(Command::Serve(Serve::default())) {
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Check(file) => check::run(file.config.as_deref()),
+        Command::Check(file) => match files::find(file.config.as_deref()) {
+            Some(path) => check::run(&path),
+            None => {
+                eprintln!("tollgate: no configuration file; name one with -c FILE");
+                ExitCode::from(2)
+            }
+        },
         Command::Schema => schema::run(),
         Command::Keys(command) => keys::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -2,12 +2,12 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Serve, complain, files, logs};
 use crate::app::{self, Start};
-use crate::config::{self, Environment, Live, keys};
+use crate::config::watch::{Live, watch};
+use crate::config::{self, Environment, keys};
 
 /// Where Ollama listens unless told otherwise.
 const OLLAMA: ([u8; 4], u16) = ([127, 0, 0, 1], 11434);
@@ -16,13 +16,16 @@ pub fn run(arguments: &Serve) -> ExitCode {
     let start = if arguments.upgrade { Start::Upgrade } else { Start::Fresh };
     match files::find(arguments.file.config.as_deref()) {
         Some(path) => {
-            let live = match Live::from_file(&path, Environment::process()) {
-                Ok(live) => Arc::new(live),
+            let environment = Environment::process();
+            let live = match config::load(&path, &environment) {
+                Ok(checked) => Live::new(checked, Some(path.clone()), environment),
                 Err(errors) => return complain(&errors),
             };
-            logs::start(&live.snapshot().log);
+            logs::start(&live.load().log);
             tracing::info!("configuration {}", path.display());
-            let _watch = config::watch(&live);
+            if let Err(error) = watch(&live) {
+                tracing::error!("the configuration is not watched: {error}");
+            }
             app::run(live, start)
         }
         None => from_environment(start),
@@ -48,8 +51,8 @@ fn from_environment(start: Start) -> ExitCode {
         Err(errors) => return complain(&errors),
         Ok(Some(checked)) => checked,
     };
-    let live = Arc::new(Live::fixed(checked));
-    let snapshot = live.snapshot();
+    let live = Live::new(checked, None, Environment::process());
+    let snapshot = live.load();
     logs::start(&snapshot.log);
     let providers: Vec<&str> = snapshot.providers.keys().map(|name| name.as_str()).collect();
     let base = snapshot.listen.first().map_or_else(String::new, |l| format!("http://{}/v1", l.address));

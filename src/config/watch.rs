@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Events get lost (network file systems, a folder that was replaced): look at the bytes this often regardless.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// Told of each attempt: the new snapshot, or why there is none.
+pub type Hook = Box<dyn Fn(Result<&Snapshot, &[ConfigError]>) + Send + Sync>;
+
 /// The running configuration.
 pub struct Live {
     current: ArcSwap<Snapshot>,
@@ -36,7 +39,7 @@ pub struct Live {
     /// `None`: started from the environment; nothing can be reloaded.
     file: Option<PathBuf>,
     environment: Environment,
-    hook: Box<dyn Fn(&Snapshot) + Send + Sync>,
+    hook: OnceLock<Hook>,
     /// Held for the whole of a reload, so that two never mix.
     state: Mutex<State>,
 }
@@ -82,13 +85,8 @@ pub struct Status {
 // === impl Live ===
 
 impl Live {
-    /// `hook` runs after each swap (certificates); not for this first snapshot. Every call of `load` sees the same.
-    pub fn new(
-        first: Checked,
-        file: Option<PathBuf>,
-        environment: Environment,
-        hook: impl Fn(&Snapshot) + Send + Sync + 'static,
-    ) -> Arc<Self> {
+    /// Start with a checked configuration. Without a `file` there is nothing to reload.
+    pub fn new(first: Checked, file: Option<PathBuf>, environment: Environment) -> Arc<Self> {
         let files = first.files.clone();
         let digest = file.as_deref().and_then(|file| digest(file, &files));
         let started = Arc::new(first.into_snapshot(1));
@@ -97,9 +95,22 @@ impl Live {
             started,
             file,
             environment,
-            hook: Box::new(hook),
+            hook: OnceLock::new(),
             state: Mutex::new(State { digest, files, last: None }),
         })
+    }
+
+    /// `hook` runs after each attempt from now on (certificates, counters). The first one set stays.
+    pub fn on_reload(&self, hook: Hook) {
+        if self.hook.set(hook).is_err() {
+            tracing::warn!("a second reload hook was not set");
+        }
+    }
+
+    fn tell(&self, outcome: Result<&Snapshot, &[ConfigError]>) {
+        if let Some(hook) = self.hook.get() {
+            hook(outcome);
+        }
     }
 
     /// The snapshot of this moment. A request takes it once.
@@ -149,7 +160,7 @@ impl Live {
                 let new = Arc::new(checked.into_snapshot(old.generation + 1));
                 let changes = diff(&old, &new);
                 self.current.store(new.clone());
-                (self.hook)(&new);
+                self.tell(Ok(&new));
                 tracing::info!(generation = new.generation, changes = changes.len(), "configuration reloaded");
                 state.last = Some(Attempt { at, accepted: true, changes: changes.clone(), errors: Vec::new() });
                 Ok(Outcome { generation: new.generation, changes })
@@ -158,6 +169,7 @@ impl Live {
                 for error in &errors {
                     tracing::error!(%error, "configuration not reloaded, the old one stays");
                 }
+                self.tell(Err(&errors));
                 let shown = errors.iter().map(ToString::to_string).collect();
                 state.last = Some(Attempt { at, accepted: false, changes: Vec::new(), errors: shown });
                 Err(errors)
@@ -297,8 +309,13 @@ mod tests {
         let environment = Environment::of([("A", "b")]);
         let seen = Arc::new(AtomicU64::new(0));
         let hooked = seen.clone();
-        let hook = move |snapshot: &Snapshot| hooked.store(snapshot.generation, Ordering::SeqCst);
-        (Live::new(load(file, &environment).unwrap(), Some(file.to_owned()), environment, hook), seen)
+        let live = Live::new(load(file, &environment).unwrap(), Some(file.to_owned()), environment);
+        live.on_reload(Box::new(move |outcome| {
+            if let Ok(snapshot) = outcome {
+                hooked.store(snapshot.generation, Ordering::SeqCst);
+            }
+        }));
+        (live, seen)
     }
 
     /// Bounded: at most 20 s, usually under half of one.
@@ -421,7 +438,7 @@ mod tests {
     fn without_a_file_there_is_nothing_to_reload() {
         let environment = Environment::of([("XAI_API_KEY", "canary")]);
         let first = crate::config::from_environment(&environment, &crate::config::keys::generate(), None);
-        let live = Live::new(first.unwrap().unwrap(), None, environment, |_| {});
+        let live = Live::new(first.unwrap().unwrap(), None, environment);
         assert_eq!(
             live.reload().unwrap_err()[0].to_string(),
             "environment: started from the environment, without a file: nothing to reload"

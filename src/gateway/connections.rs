@@ -187,7 +187,8 @@ impl Door {
 #[async_trait]
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let server = &self.shared.live.load().server.clone();
+        let snapshot = self.shared.live.load();
+        let server = &snapshot.server;
         let connections = &self.shared.connections;
         let peer = stream.get_socket_digest().and_then(|d| d.peer_addr().and_then(|a| a.as_inet().copied()));
         let Some(peer) = peer else { return self.proxy.process_new(stream, shutdown).await };

@@ -17,7 +17,7 @@ use super::opaque::{self, Plan};
 use super::router::Route;
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
-use crate::config::Snapshot;
+use crate::config::watch::Live;
 use crate::error::{Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
@@ -26,7 +26,7 @@ use crate::upstream::Upstreams;
 
 /// What all calls share.
 pub struct Shared {
-    pub live: Arc<ArcSwap<Snapshot>>,
+    pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
     pub access: AccessWriter,
     pub connections: Connections,
@@ -151,7 +151,7 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context { call: Call::new(self.shared.live.load_full()), connection: None, counted: false, plan: None }
+        Context { call: Call::new(self.shared.live.load()), connection: None, counted: false, plan: None }
     }
 
     /// The connection's clock stops: its header section is here.

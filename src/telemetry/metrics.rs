@@ -159,7 +159,7 @@ impl Metrics {
         for limit in ["address_failures", "connections", "connections_per_address", "buffered_bytes"] {
             metrics.limited.with_label_values(&[limit]);
         }
-        for outcome in ["ok", "refused", "unchanged"] {
+        for outcome in ["ok", "refused"] {
             metrics.reloads.with_label_values(&[outcome]);
         }
         Metrics { families, ..metrics }
