@@ -14,9 +14,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{
-    ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-};
+use pingora::server::{ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
@@ -83,19 +81,15 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         }
     };
     let ready = Arc::new(AtomicBool::new(false));
-    let keeper = Housekeeper {
-        shared: Arc::clone(&shared),
-        certificates,
-        ready: Arc::clone(&ready),
-        start,
-    };
+    let keeper = Housekeeper { shared: Arc::clone(&shared), certificates, ready: Arc::clone(&ready), start };
     let mut keeper = background_service("housekeeping", keeper);
     keeper.threads = Some(1);
     server.add_service(keeper);
 
     let phases = server.watch_execution_phase();
     let (drained, log) = (Arc::clone(&shared), access.clone());
-    let drain = std::thread::Builder::new().name("drain".into()).spawn(move || exit_when_drained(phases, &drained, &log));
+    let drain =
+        std::thread::Builder::new().name("drain".into()).spawn(move || exit_when_drained(phases, &drained, &log));
     if let Err(error) = drain {
         eprintln!("tollgate: cannot start a thread: {error}");
         return ExitCode::from(3);
@@ -186,21 +180,13 @@ impl BackgroundService for Housekeeper {
             let Some(address) = snapshot.admin.listen else { return };
             match admin::bind(address, self.start == Start::Upgrade).await {
                 Ok(listener) => {
-                    let admin = Admin {
-                        shared: Arc::clone(&self.shared),
-                        ready: Arc::clone(&self.ready),
-                    };
+                    let admin = Admin { shared: Arc::clone(&self.shared), ready: Arc::clone(&self.ready) };
                     serve_admin(listener, admin, shutdown.clone()).await;
                 }
                 Err(error) => tracing::error!("the admin port {address} cannot be bound: {error}"),
             }
         };
-        tokio::join!(
-            admin,
-            self.shared.connections.sweep(),
-            self.announce(&snapshot),
-            self.reload_on_hangup()
-        );
+        tokio::join!(admin, self.shared.connections.sweep(), self.announce(&snapshot), self.reload_on_hangup());
     }
 }
 
@@ -309,11 +295,7 @@ struct Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let signals = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::quit()),
-            signal(SignalKind::interrupt()),
-        );
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::quit()), signal(SignalKind::interrupt()));
         let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) = signals else {
             tracing::error!("signals cannot be received");
             return std::future::pending().await;

@@ -96,7 +96,10 @@ async fn reload(State(admin): State<Admin>) -> Response {
         Ok(Ok(_)) => Json(report(&admin)).into_response(),
         Ok(Err(errors)) => {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": "the configuration was refused", "errors": errors })))
+            (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Json(json!({ "error": "the configuration was refused", "errors": errors })),
+            )
                 .into_response()
         }
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the reload failed"),
@@ -118,7 +121,10 @@ async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Resp
             .unwrap_or_default();
         if !bool::from(shown.as_bytes().ct_eq(token.expose().as_bytes())) {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return (challenge, problem(StatusCode::UNAUTHORIZED, "send the admin token as: Authorization: Bearer TOKEN"))
+            return (
+                challenge,
+                problem(StatusCode::UNAUTHORIZED, "send the admin token as: Authorization: Bearer TOKEN"),
+            )
                 .into_response();
         }
     }

@@ -31,11 +31,12 @@ pub struct Demo {
 }
 
 /// Models of the demo; each is carried to the simulator under its own name.
-const MODELS: [&str; 22] = [
+const MODELS: [&str; 23] = [
     "gpt-4o-mini",
     "gpt-4o",
     "gpt-3.5-turbo-instruct",
     "text-embedding-3-small",
+    "gpt-realtime",
     "sim-fast",
     "sim-429",
     "sim-500",

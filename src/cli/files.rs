@@ -11,8 +11,12 @@ pub fn find(named: Option<&Path>) -> Option<PathBuf> {
     }
     let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
     let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
-    [Some(PathBuf::from(NAME)), config.map(|c| c.join("tollgate").join(NAME)), Some(Path::new("/etc/tollgate").join(NAME))]
-        .into_iter()
-        .flatten()
-        .find(|path| path.is_file())
+    [
+        Some(PathBuf::from(NAME)),
+        config.map(|c| c.join("tollgate").join(NAME)),
+        Some(Path::new("/etc/tollgate").join(NAME)),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|path| path.is_file())
 }

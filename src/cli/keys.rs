@@ -30,7 +30,9 @@ pub fn run(command: &Command) -> ExitCode {
             match pepper {
                 Some(pepper) => {
                     let hash = hex::encode(keys::hash(&pepper, key.expose()));
-                    eprintln!("\nShown once. In the configuration:\n\n  - {{name: {name:?}, hash: \"hmac-sha256:{hash}\"}}");
+                    eprintln!(
+                        "\nShown once. In the configuration:\n\n  - {{name: {name:?}, hash: \"hmac-sha256:{hash}\"}}"
+                    );
                 }
                 None => eprintln!(
                     "\nShown once. Put it in the environment of the gateway, and in the configuration:\n\n  - {{name: {name:?}, key: \"${{MY_KEY}}\"}}\n\n\

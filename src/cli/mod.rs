@@ -38,9 +38,7 @@ enum Command {
     /// Run the gateway with built-in simulated providers: the first request works with no account.
     Demo(demo::Demo),
     /// Print a shell's completion script.
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Default, Args)]

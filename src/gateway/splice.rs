@@ -335,8 +335,10 @@ async fn refusal(
     call.status = status;
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
     let body = if json {
-        let secrets = [provider.credential.as_ref().map_or("", |c| c.expose()), &provider.base.host];
-        openai::error::scrub(&body, &secrets)
+        let credential = provider.credential.as_ref().map_or("", |c| c.expose());
+        let bearer = format!("Bearer {credential}");
+        let authority = format!("{}:{}", provider.base.host, provider.base.port);
+        openai::error::scrub(&body, &[&bearer, credential, &authority, &provider.base.host])
     } else {
         openai::error::body(&error)
     };

@@ -50,8 +50,12 @@ pub fn one_provider(upstream: SocketAddr) -> String {
 
 /// A simulated provider that answers without a pause between chunks.
 pub async fn upstream() -> Upstream {
-    upstream_with(Options { api_key: Some(UPSTREAM_KEY.to_owned()), pace: Duration::from_millis(1), ..Options::default() })
-        .await
+    upstream_with(Options {
+        api_key: Some(UPSTREAM_KEY.to_owned()),
+        pace: Duration::from_millis(1),
+        ..Options::default()
+    })
+    .await
 }
 
 pub async fn upstream_with(options: Options) -> Upstream {
@@ -124,7 +128,8 @@ impl Gateway {
         } else {
             format!("{listen}\nserver:\n  upgrade_socket: {}\n", socket.display())
         };
-        let text = format!("{listen}\nadmin: {{listen: \"{admin}\"}}\nlog: {{access: \"{}\", level: info}}\n", log.display());
+        let text =
+            format!("{listen}\nadmin: {{listen: \"{admin}\"}}\nlog: {{access: \"{}\", level: info}}\n", log.display());
         let path = folder.path().join("tollgate.yaml");
         std::fs::write(&path, text).expect("the configuration is written");
         let child = spawn(&path, &[], environment);
@@ -223,12 +228,9 @@ impl Gateway {
 
     /// A chat request, ready to send.
     pub fn chat(&self, client: &reqwest::Client, model: &str, stream: bool) -> reqwest::RequestBuilder {
-        client
-            .post(self.url("/v1/chat/completions"))
-            .bearer_auth(self.key)
-            .json(&serde_json::json!({
-                "model": model, "stream": stream, "messages": [{ "role": "user", "content": "Hello" }],
-            }))
+        client.post(self.url("/v1/chat/completions")).bearer_auth(self.key).json(&serde_json::json!({
+            "model": model, "stream": stream, "messages": [{ "role": "user", "content": "Hello" }],
+        }))
     }
 }
 
