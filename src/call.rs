@@ -9,7 +9,7 @@ use crate::config::Snapshot;
 use crate::config::snapshot::Key;
 use crate::dialect::Operation;
 use crate::error::{Error, Kind};
-use crate::id::RequestId;
+use crate::id::{ProviderName, RequestId};
 
 /// What is known of a call so far. Made when its header section has come; read once by the record when it has ended.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Call {
     pub model: Option<Box<str>>,
     /// Whether `model` is an entry of the config, and so may be a metric's label.
     pub model_listed: bool,
-    pub provider: Option<Arc<str>>,
+    pub provider: Option<ProviderName>,
     pub upstream_model: Option<Arc<str>>,
     pub upstream_request_id: Option<Box<str>>,
     pub attempts: u32,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -45,7 +46,7 @@ pub async fn run(
     let target = route::target(&call.snapshot, call.key.as_deref(), &envelope.model)?;
     call.lane = Some(Lane::Splice);
     call.model_listed = target.listed;
-    call.provider = Some(target.provider.name.as_str().into());
+    call.provider = Some(target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&target.model));
 
     let ask_usage = envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
@@ -94,11 +95,13 @@ async fn attempt(
     body: &Spliced,
 ) -> Result<Reply> {
     let path = provider::target(&target.provider, operation, &target.model)?;
-    let head = request_head(session, call, &target.provider, &path, body.len)
-        .map_err(|e| Error::internal("The request could not be written for the provider.").why(e))?;
     call.attempts += 1;
     let deadline = call.started + target.timeouts.total;
-    let sending = shared.upstreams.send(&target.provider, &target.timeouts, &head, body, deadline);
+    let headers = &session.req_header().headers;
+    let sent_on: Vec<(&'static str, HeaderValue)> =
+        SENT_ON.iter().filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect();
+    let head = || request_head(&sent_on, call, &target.provider, &path, body.len);
+    let sending = shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline);
     let begun = Instant::now();
     let sent = tokio::select! {
         biased;
@@ -107,7 +110,7 @@ async fn attempt(
     };
     call.waited += begun.elapsed();
     let outcome = match &sent {
-        Ok(reply) => match reply.head.status.as_u16() {
+        Ok(reply) => match reply.status() {
             200..=399 => "ok",
             429 => "rate_limited",
             400..=499 => "client_error",
@@ -125,14 +128,13 @@ async fn attempt(
 
 /// The header section of the provider's request, from nothing: what is in it was put in here.
 fn request_head(
-    session: &Session,
+    sent_on: &[(&'static str, HeaderValue)],
     call: &Call,
     provider: &Provider,
     path: &str,
     length: usize,
 ) -> pingora::Result<RequestHeader> {
-    let client = &session.req_header().headers;
-    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(16))?;
+    let mut head = RequestHeader::build_no_case("POST", path.as_bytes(), Some(16))?;
     head.insert_header(http::header::HOST, provider.base.authority.clone())?;
     head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
     head.insert_header(http::header::CONTENT_LENGTH, length)?;
@@ -140,10 +142,8 @@ fn request_head(
     // what passes through must be readable on the way
     head.insert_header(http::header::ACCEPT_ENCODING, "identity")?;
     identify(&mut head, call, provider)?;
-    for name in SENT_ON {
-        if let Some(value) = client.get(name) {
-            head.insert_header(name, value.clone())?;
-        }
+    for (name, value) in sent_on {
+        head.insert_header(*name, value.clone())?;
     }
     Ok(head)
 }

@@ -41,7 +41,7 @@ pub async fn answer(session: &mut Session, call: &mut Call, error: &Error) {
 }
 
 async fn write(session: &mut Session, call: &mut Call, error: &Error, body: Bytes) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(error.kind.status(), Some(12))?;
+    let mut head = ResponseHeader::build_no_case(error.kind.status(), Some(12))?;
     head.insert_header("content-type", "application/json")?;
     head.insert_header("content-length", body.len())?;
     if let Some(seconds) = error.kind.retry_after() {

@@ -79,7 +79,7 @@ async fn send(session: &mut Session, call: &mut Call, body: &serde_json::Value) 
     call.status = 200;
     call.bytes_out = body.len() as u64;
     let written = async {
-        let mut head = ResponseHeader::build(200, Some(8))?;
+        let mut head = ResponseHeader::build_no_case(200, Some(8))?;
         head.insert_header("content-type", "application/json")?;
         head.insert_header("content-length", body.len())?;
         reply::ours(&mut head, call)?;

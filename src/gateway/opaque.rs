@@ -102,7 +102,7 @@ pub fn plan(call: &mut Call, route: &Route, query: Option<&str>) -> Result<Plan>
         .code("provider_not_configured"));
     }
     call.lane = Some(Lane::Opaque);
-    call.provider = Some(provider.name.as_str().into());
+    call.provider = Some(provider.name.clone());
     let target = provider::join(&provider, &target);
     Ok(Plan { provider, target, websocket })
 }

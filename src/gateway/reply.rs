@@ -4,6 +4,7 @@ use http::HeaderName;
 use pingora::http::ResponseHeader;
 
 use crate::call::Call;
+use crate::upstream::Reply;
 
 /// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
 /// business with us.
@@ -32,8 +33,11 @@ pub fn passes(name: &HeaderName) -> bool {
 }
 
 /// Start an answer from a provider's header section, without its framing.
-pub fn from_upstream(upstream: &ResponseHeader) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(upstream.status, Some(upstream.headers.len() + 8))?;
+pub fn from_upstream(upstream: &Reply) -> pingora::Result<ResponseHeader> {
+    let Some(upstream) = upstream.session.response_header() else {
+        return Err(pingora::Error::explain(pingora::ErrorType::InvalidHTTPHeader, "no header section"));
+    };
+    let mut head = ResponseHeader::build_no_case(upstream.status, Some(upstream.headers.len() + 8))?;
     for (name, value) in &upstream.headers {
         if passes(name) {
             head.append_header(name.clone(), value.clone())?;
@@ -51,7 +55,7 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         head.insert_header("x-tollgate-model", value)?;
     }
     if let Some(provider) = &call.provider {
-        head.insert_header("x-tollgate-provider", &**provider)?;
+        head.insert_header("x-tollgate-provider", provider.as_str())?;
     }
     if call.attempts > 0 {
         head.insert_header("x-tollgate-attempts", call.attempts)?;

@@ -1,9 +1,11 @@
 //! The reply of the splice lane: forwarded as it comes, with a tap beside it.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
+use tokio::time::Sleep;
 
 use super::exchange::client_gone;
 use super::proxy::Shared;
@@ -34,6 +36,20 @@ enum Ended {
     Broken,
 }
 
+/// How long the provider may take: between two reads, and in all.
+#[derive(Clone, Copy)]
+struct Pace {
+    idle: Duration,
+    deadline: Instant,
+}
+
+/// The next heartbeat of a silent stream. One timer a stream: it is not moved with each chunk but looks back when it fires.
+struct Heartbeat {
+    every: Duration,
+    last_write: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
 /// Counts an open stream for as long as it lives.
 struct OpenStream<'a>(&'a Shared);
 
@@ -49,24 +65,21 @@ pub async fn forward(
 ) -> Result<()> {
     call.first_byte = Some(call.started.elapsed());
     call.upstream_request_id = upstream
-        .head
-        .headers
-        .get("x-request-id")
-        .or_else(|| upstream.head.headers.get("apim-request-id"))
+        .header("x-request-id")
+        .or_else(|| upstream.header("apim-request-id"))
         .and_then(|v| v.to_str().ok())
         .map(|v| v.chars().take(128).collect::<String>().into_boxed_str());
-    upstream.session.set_read_timeout(Some(target.timeouts.idle));
-    let deadline = call.started + target.timeouts.total;
-    let content_type = upstream.head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+    let pace = Pace { idle: target.timeouts.idle, deadline: call.started + target.timeouts.total };
+    let content_type = upstream.header(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     let events = content_type.get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"));
 
-    let done = if upstream.head.status.as_u16() >= 400 {
-        refusal(session, call, &target.provider, &mut upstream, deadline).await
+    let done = if upstream.status() >= 400 {
+        refusal(session, call, &target.provider, &mut upstream, pace).await
     } else if events {
         let _open = OpenStream::new(shared);
-        stream(session, call, operation, &mut upstream, added_usage, deadline).await
+        stream(session, call, operation, &mut upstream, added_usage, pace).await
     } else {
-        whole(session, call, &mut upstream, deadline).await
+        whole(session, call, &mut upstream, pace).await
     };
     match done {
         Ok(Ended::Whole) => {
@@ -86,11 +99,11 @@ pub async fn forward(
 
 // === a whole reply ===
 
-async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, deadline: Instant) -> Result<Ended> {
-    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
-    match upstream.head.headers.get(http::header::CONTENT_LENGTH) {
+async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, pace: Pace) -> Result<Ended> {
+    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
+    match upstream.header(http::header::CONTENT_LENGTH) {
         // these have no body, and say nothing of its framing (RFC 9112 6.3)
-        _ if matches!(upstream.head.status.as_u16(), 204 | 304) => Ok(()),
+        _ if matches!(upstream.status(), 204 | 304) => Ok(()),
         Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length.clone()),
         None if session.is_http2() => Ok(()),
         None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
@@ -101,7 +114,7 @@ async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, dea
     write_head(session, call, head).await?;
 
     let mut kept = Kept::default();
-    while let Some(chunk) = read_chunk(session, call, upstream, deadline).await? {
+    while let Some(chunk) = read_chunk(session, call, upstream, pace).await? {
         kept.see(&chunk);
         write(session, call, Some(chunk), false).await?;
     }
@@ -160,10 +173,10 @@ async fn stream(
     operation: Operation,
     upstream: &mut Reply,
     added_usage: bool,
-    deadline: Instant,
+    pace: Pace,
 ) -> Result<Ended> {
     call.stream = true;
-    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
+    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     if !session.is_http2() {
         head.insert_header(http::header::TRANSFER_ENCODING, "chunked").map_err(broken_head)?;
     }
@@ -174,7 +187,7 @@ async fn stream(
     write_head(session, call, head).await?;
 
     let mut tap = Tap::new(operation, added_usage);
-    let ended = events(session, call, upstream, &mut tap, deadline).await;
+    let ended = events(session, call, upstream, &mut tap, pace).await;
     call.usage = tap.usage;
     call.output_frames = tap.output_frames;
     match ended {
@@ -207,13 +220,14 @@ async fn events(
     call: &mut Call,
     upstream: &mut Reply,
     tap: &mut Tap,
-    deadline: Instant,
+    pace: Pace,
 ) -> Result<()> {
-    let heartbeat = call.snapshot.server.heartbeat;
+    let every = call.snapshot.server.heartbeat;
+    let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
     let mut frames = Frames::default();
     let mut out: Vec<Bytes> = Vec::with_capacity(8);
     loop {
-        let chunk = read_event_chunk(session, call, upstream, deadline, heartbeat, &frames).await?;
+        let chunk = read_event_chunk(session, call, upstream, pace, heartbeat.as_mut(), &frames).await?;
         let Some(chunk) = chunk else { break };
         let len = chunk.len();
         let whole = chunk.clone();
@@ -242,6 +256,9 @@ async fn events(
         };
         out.clear();
         write(session, call, Some(ready), false).await?;
+        if let Some(heartbeat) = &mut heartbeat {
+            heartbeat.last_write = Instant::now();
+        }
     }
     let rest = frames.finish();
     if !rest.is_empty() {
@@ -250,10 +267,10 @@ async fn events(
             write(session, call, Some(rest), false).await?;
         }
     }
-    if tap.ended || tap.failed || upstream.head.headers.contains_key(http::header::TRANSFER_ENCODING) {
+    if tap.ended || tap.failed || upstream.header(http::header::TRANSFER_ENCODING).is_some() {
         return Ok(());
     }
-    if upstream.session.as_http2().is_some() || upstream.head.headers.contains_key(http::header::CONTENT_LENGTH) {
+    if upstream.session.as_http2().is_some() || upstream.header(http::header::CONTENT_LENGTH).is_some() {
         return Ok(());
     }
     // delimited by the end of the connection: without the dialect's own end it may have been cut
@@ -265,36 +282,65 @@ async fn read_event_chunk(
     session: &mut Session,
     call: &mut Call,
     upstream: &mut Reply,
-    deadline: Instant,
-    heartbeat: Duration,
+    pace: Pace,
+    heartbeat: Option<&mut Heartbeat>,
     frames: &Frames,
 ) -> Result<Option<Bytes>> {
-    if heartbeat.is_zero() || !frames.between() {
-        return read_chunk(session, call, upstream, deadline).await;
-    }
-    let mut reading = std::pin::pin!(async {
-        let read = upstream.session.read_response_body().await;
-        read.map_err(broken)
-    });
+    let Some(heartbeat) = heartbeat.filter(|_| frames.between()) else {
+        return read_chunk(session, call, upstream, pace).await;
+    };
     let begun = Instant::now();
+    upstream.session.set_read_timeout(Some(pace.next(begun)?));
+    let mut reading = std::pin::pin!(upstream.session.read_response_body());
     loop {
-        let beat = Instant::now() + heartbeat;
         let chunk = tokio::select! {
             biased;
-            chunk = &mut reading => Some(chunk),
-            gone = session.downstream_session.read_body_or_idle(true) => Some(Err(client_gone(gone))),
-            () = tokio::time::sleep_until(beat.min(deadline).into()) => None,
-        };
-        match chunk {
-            Some(chunk) => {
-                call.waited += begun.elapsed();
-                return chunk;
+            chunk = &mut reading => chunk.map_err(broken),
+            gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+            () = &mut heartbeat.timer => {
+                if heartbeat.due() {
+                    write(session, call, Some(HEARTBEAT), false).await?;
+                }
+                continue;
             }
-            None if Instant::now() >= deadline => return Err(too_long()),
-            None => write(session, call, Some(HEARTBEAT), false).await?,
+        };
+        call.waited += begun.elapsed();
+        return chunk;
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// How long the next read may take. Pingora's timer on the read serves for both limits.
+    fn next(self, now: Instant) -> Result<Duration> {
+        match self.deadline.checked_duration_since(now) {
+            Some(left) if !left.is_zero() => Ok(left.min(self.idle)),
+            _ => Err(Error::new(Kind::UpstreamTimeout, "The call took longer than it may.")),
         }
     }
 }
+
+// === impl Heartbeat ===
+
+impl Heartbeat {
+    fn new(every: Duration) -> Self {
+        Heartbeat { every, last_write: Instant::now(), timer: Box::pin(tokio::time::sleep(every)) }
+    }
+
+    /// The timer has fired: whether nothing was written for a whole interval. Sets the timer anew.
+    fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now.duration_since(self.last_write) >= self.every;
+        if due {
+            self.last_write = now;
+        }
+        self.timer.as_mut().reset((self.last_write + self.every).into());
+        due
+    }
+}
+
+// === impl OpenStream ===
 
 impl<'a> OpenStream<'a> {
     fn new(shared: &'a Shared) -> Self {
@@ -317,11 +363,11 @@ async fn refusal(
     call: &mut Call,
     provider: &Provider,
     upstream: &mut Reply,
-    deadline: Instant,
+    pace: Pace,
 ) -> Result<Ended> {
     let mut body = BytesMut::new();
     let mut ended = Ended::Whole;
-    while let Some(chunk) = read_chunk(session, call, upstream, deadline).await? {
+    while let Some(chunk) = read_chunk(session, call, upstream, pace).await? {
         body.extend_from_slice(&chunk);
         if body.len() > ERROR_LIMIT {
             body.truncate(ERROR_LIMIT);
@@ -329,7 +375,7 @@ async fn refusal(
             break;
         }
     }
-    let status = upstream.head.status.as_u16();
+    let status = upstream.status();
     let error = Error::new(Kind::UpstreamRefused { status }, format!("The provider answered with status {status}."));
     call.fail(&error);
     call.status = status;
@@ -342,7 +388,7 @@ async fn refusal(
     } else {
         openai::error::body(&error)
     };
-    let mut head = reply::from_upstream(&upstream.head).map_err(broken_head)?;
+    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     for (name, value) in [
         (http::header::CONTENT_TYPE, "application/json".to_owned()),
         (http::header::CONTENT_LENGTH, body.len().to_string()),
@@ -363,14 +409,14 @@ async fn read_chunk(
     session: &mut Session,
     call: &mut Call,
     upstream: &mut Reply,
-    deadline: Instant,
+    pace: Pace,
 ) -> Result<Option<Bytes>> {
     let begun = Instant::now();
+    upstream.session.set_read_timeout(Some(pace.next(begun)?));
     let chunk = tokio::select! {
         biased;
         chunk = upstream.session.read_response_body() => chunk.map_err(broken),
         gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
-        () = tokio::time::sleep_until(deadline.into()) => Err(too_long()),
     };
     call.waited += begun.elapsed();
     chunk
@@ -399,10 +445,6 @@ fn broken(error: Box<pingora::Error>) -> Error {
         _ => Error::new(Kind::UpstreamFailed, "The provider broke off its answer."),
     }
     .why(error)
-}
-
-fn too_long() -> Error {
-    Error::new(Kind::UpstreamTimeout, "The call took longer than it may.")
 }
 
 fn broken_head(error: Box<pingora::Error>) -> Error {

@@ -80,7 +80,7 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         method: call.method.as_str(),
         route: call.operation_name(),
         model: call.model.as_deref(),
-        provider: call.provider.as_deref(),
+        provider: call.provider.as_ref().map(|p| p.as_str()),
         upstream_model: call.upstream_model.as_deref(),
         upstream_request_id: call.upstream_request_id.as_deref(),
         lane: call.lane.map(Lane::name),
@@ -121,7 +121,7 @@ fn count(call: &Call, duration: Duration, overhead: Duration, metrics: &Metrics)
         Some(_) => OTHER_MODEL,
         None => "",
     };
-    let provider = call.provider.as_deref().unwrap_or("");
+    let provider = call.provider.as_ref().map_or("", |p| p.as_str());
     let operation = call.operation_name();
     metrics.requests.with_label_values(&[operation, model, provider, status(call.status)]).inc();
     if call.lane.is_some() {

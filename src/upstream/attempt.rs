@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use pingora::connectors::http::Connector;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
@@ -25,10 +26,7 @@ const INFORMATIONAL: usize = 8;
 /// A reply whose header section has come.
 pub struct Reply {
     pub session: HttpSession,
-    pub head: Box<ResponseHeader>,
     peer: Arc<HttpPeer>,
-    /// Time spent waiting for the provider so far.
-    pub waited: Duration,
 }
 
 /// Why an attempt came to nothing.
@@ -51,16 +49,16 @@ pub enum FailureKind {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// Send a request and wait for the reply's header section. Cancel-safe: dropping the future drops the connection.
+    /// Send a request and wait for the reply's header section. `head` makes the request's: Pingora keeps the one it sends. Cancel-safe:
+    /// dropping the future drops the connection.
     pub async fn send(
         &self,
         provider: &Arc<Provider>,
         timeouts: &Timeouts,
-        head: &RequestHeader,
+        head: impl Fn() -> pingora::Result<RequestHeader>,
         body: &Spliced,
         deadline: Instant,
     ) -> Result<Reply, Failure> {
-        let begun = Instant::now();
         let mut last = None;
         for _ in 0..CONNECTS {
             let peer = self.peer(provider, timeouts.connect).await?;
@@ -78,8 +76,9 @@ impl Upstreams {
             let left = deadline.saturating_duration_since(Instant::now());
             session.set_write_timeout(Some(WRITE_TIMEOUT.min(left)));
             session.set_read_timeout(Some(timeouts.first_byte.min(left)));
+            let head = head().map_err(|e| Failure::new(FailureKind::Broken, e))?;
             match exchange(&mut session, head, body).await {
-                Ok(head) => return Ok(Reply { session, head, peer, waited: begun.elapsed() }),
+                Ok(()) => return Ok(Reply { session, peer }),
                 Err(error) => {
                     session.shutdown().await;
                     // A pooled connection that the provider had closed meanwhile: normal. It may have read the request all the
@@ -106,14 +105,10 @@ impl Upstreams {
     }
 }
 
-async fn exchange(
-    session: &mut HttpSession,
-    head: &RequestHeader,
-    body: &Spliced,
-) -> Result<Box<ResponseHeader>, Box<Error>> {
+async fn exchange(session: &mut HttpSession, head: RequestHeader, body: &Spliced) -> pingora::Result<()> {
     let head = match session {
         HttpSession::H2(_) => for_http2(head)?,
-        HttpSession::H1(_) | HttpSession::Custom(_) => head.clone(),
+        HttpSession::H1(_) | HttpSession::Custom(_) => head,
     };
     session.write_request_header(Box::new(head)).await?;
     if let Err(error) = write_body(session, body).await {
@@ -131,12 +126,12 @@ async fn write_body(session: &mut HttpSession, body: &Spliced) -> Result<(), Box
     session.finish_request_body().await
 }
 
-async fn read_head(session: &mut HttpSession) -> Result<Box<ResponseHeader>, Box<Error>> {
+async fn read_head(session: &mut HttpSession) -> pingora::Result<()> {
     for _ in 0..INFORMATIONAL {
         session.read_response_header().await?;
         match session.response_header() {
             Some(head) if head.status.is_informational() => {}
-            Some(head) => return Ok(Box::new(head.clone())),
+            Some(_) => return Ok(()),
             None => break,
         }
     }
@@ -144,8 +139,7 @@ async fn read_head(session: &mut HttpSession) -> Result<Box<ResponseHeader>, Box
 }
 
 /// HTTP/2 carries the authority in the URI (RFC 9113 8.3.1).
-fn for_http2(head: &RequestHeader) -> Result<RequestHeader, Box<Error>> {
-    let mut head = head.clone();
+fn for_http2(mut head: RequestHeader) -> pingora::Result<RequestHeader> {
     head.set_version(http::Version::HTTP_2);
     let authority = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
@@ -158,6 +152,18 @@ fn for_http2(head: &RequestHeader) -> Result<RequestHeader, Box<Error>> {
     head.set_uri(uri);
     head.remove_header(&http::header::HOST);
     Ok(head)
+}
+
+// === impl Reply ===
+
+impl Reply {
+    pub fn status(&self) -> u16 {
+        self.session.response_header().map_or(0, |head| head.status.as_u16())
+    }
+
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&HeaderValue> {
+        self.session.response_header().and_then(|head| head.headers.get(name))
+    }
 }
 
 fn is_closed(error: &Error) -> bool {
