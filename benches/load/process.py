@@ -14,6 +14,8 @@ class Process:
 
     def __init__(self, command, port, ready="/", env=None, cwd=None, log=subprocess.DEVNULL):
         self.port = port
+        if self._listening():
+            raise RuntimeError(f"port {port} is in use")
         began = time.perf_counter()
         self.popen = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=cwd, stdin=subprocess.DEVNULL,
                                       stdout=log, stderr=log, start_new_session=True)
@@ -27,6 +29,13 @@ class Process:
     @property
     def pid(self):
         return self.popen.pid
+
+    def _listening(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
 
     def _wait(self, path, patience=15):
         end = time.time() + patience

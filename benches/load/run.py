@@ -210,7 +210,8 @@ def measure_reload(peer):
             reply.read()
         times.append((time.perf_counter() - began) * 1e3)
         time.sleep(0.5)
-    if json.loads(get(f"{ADMIN}/api/config"))["generation"] < 8:
+    running = json.loads(get(f"{ADMIN}/api/config"))
+    if running["status"]["generation"] < 8 or "team-998-v7" not in running["config"]["models"]:
         raise RuntimeError("the reloads did not take")
     return dict(ms=table.med(times))
 
@@ -280,6 +281,8 @@ def main():
             sys.exit(f"{needed} is missing; wrk and nginx are packages of Debian, `make bench` builds the rest")
     os.makedirs(f"{run_dir()}/nginx-body", exist_ok=True)
     limit = prepare()
+    for log in ("access.log", "results.jsonl", *(f"{name}.log" for name in table.PEERS)):
+        open(f"{run_dir()}/{log}", "w").close()
     files = bodies.write(f"{run_dir()}/bodies")
     mock = process.Process([load], 9000, "/stats")
     try:
