@@ -227,9 +227,10 @@ def about(records, limit):
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
     others = [r["others"] for r in records if "others" in r]
     rounds = len({r["round"] for r in records})
-    return (f"Tollgate {commit}, nginx {nginx}, Pingora 0.9.1; {cores} cores ({cpu}), {rounds} round{'s' * (rounds != 1)}, medians; "
+    busy = " That is too much: only CPU and memory say something." if (table.med(others) or 0) > 0.3 else ""
+    return (f"Tollgate {commit or '(no commit)'}, nginx {nginx}, Pingora 0.9.1; {cores} cores ({cpu}), {rounds} round{'s' * (rounds != 1)}, medians; "
             f"files limited to {limit:,}; the rest of the machine took {table.med(others) or 0:.2f} cores (at most {max(others, default=0):.2f}). "
-            "CPU is the gateway's own.")
+            f"CPU is the gateway's own.{busy}")
 
 
 def run_all(options, files, mock, limit, out):

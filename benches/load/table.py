@@ -78,7 +78,7 @@ def number(value, digits):
 
 def ratio(values, base):
     ours, theirs = values.get("tollgate"), values.get(base)
-    return "-" if ours is None or not theirs else f"{ours / theirs:.2f}"
+    return "-" if ours is None or theirs is None or theirs <= 0 else f"{ours / theirs:.2f}"
 
 
 def render(records, about, markdown):
