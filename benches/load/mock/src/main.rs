@@ -107,7 +107,7 @@ async fn serve(address: SocketAddr) -> std::io::Result<()> {
 async fn answer(request: Request<hyper::body::Incoming>) -> Result<Reply, Infallible> {
     let query = request.uri().query().unwrap_or_default();
     match request.uri().path() {
-        "/v1/chat/completions" => return Ok(complete(request).await),
+        "/v1/chat/completions" => Ok(complete(request).await),
         "/config" => {
             for (name, setting) in [("delay_ms", &DELAY_MS), ("chunks", &CHUNKS), ("gap_ms", &GAP_MS)] {
                 if let Some(value) = parameter(query, name) {
