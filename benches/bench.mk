@@ -1,0 +1,19 @@
+# Benchmarks. The whole process beside nginx and a bare Pingora (benches/load/README.md), and the parts of the data path.
+
+BENCH_TARGET ?= $(or $(CARGO_TARGET_DIR),target)
+BENCH_RUN = python3 benches/load/run.py --tollgate $(BENCH_TARGET)/dist/tollgate --load $(BENCH_TARGET)/bench-load/dist --run-dir $(BENCH_TARGET)/bench
+
+.PHONY: bench bench-quick bench-build bench-parts
+
+bench: bench-build ## Compare with nginx and a bare Pingora: all runs, 3 rounds (10 minutes)
+	$(BENCH_RUN) --rounds 3
+
+bench-quick: bench-build ## The same in brief: 1 round (2 minutes)
+	$(BENCH_RUN) --rounds 1 --runs c64,k100,m1,s500
+
+bench-build:
+	cargo build --profile dist --locked
+	cargo build --profile dist --locked --manifest-path benches/load/Cargo.toml --target-dir $(BENCH_TARGET)/bench-load
+
+bench-parts: ## Time the parts of the data path (scan, splice, sse, tap)
+	cargo bench --profile dist --bench scan --bench splice --bench sse --bench tap -- --quick
