@@ -61,7 +61,8 @@ dist: ## a tar file for this platform, with its checksum
 FUZZ_SECONDS ?= 10
 fuzz: ## each parser against random bytes, FUZZ_SECONDS=10 each; installs cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
-	for target in json_scan sse_frames; do \
+	@for target in json_scan sse_frames; do \
+	  mkdir -p tests/fuzz/corpus/$$target; \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz -s none $$target tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target \
 	    -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
