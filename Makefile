@@ -47,7 +47,7 @@ lint: ## format, clippy, and cargo-deny where it is installed
 
 deny: ## licences, sources and bans of the dependency tree; installs cargo-deny
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
-	$(CARGO) deny --locked check --config conf/deny.toml bans licenses sources
+	$(CARGO) deny --locked --config conf/deny.toml check bans licenses sources
 
 dist: ## a tar file for this platform, with its checksum
 	@.ci/needs build
