@@ -42,6 +42,17 @@ pub enum Start {
     Upgrade,
 }
 
+/// Ask the kernel for small pages: with huge ones a stream that touches a few kilobytes holds many times as much (measured: 198
+/// instead of 77 KiB), and half the time of opening one goes into clearing them.
+#[expect(unsafe_code, reason = "prctl has no safe wrapper here")]
+pub fn small_pages() {
+    // SAFETY: sets a flag of this process; no memory is involved. Failure changes nothing but the memory used.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+}
+
 /// Run until a signal ends it.
 pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
     let snapshot = live.load();

@@ -114,8 +114,9 @@ mod tests {
 
     #[test]
     fn ids_are_version_7_and_differ_across_threads() {
-        let threads: Vec<_> =
-            (0..4).map(|_| std::thread::spawn(|| (0..10_000).map(|_| RequestId::generate().0).collect::<Vec<_>>())).collect();
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(|| (0..10_000).map(|_| RequestId::generate().0).collect::<Vec<_>>()))
+            .collect();
         let ids: HashSet<Box<str>> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
         assert_eq!(ids.len(), 40_000);
         assert!(ids.iter().all(|id| uuid::Uuid::parse_str(id).unwrap().get_version_num() == 7));

@@ -2,6 +2,9 @@
 //!
 //! The modules, in the order in which a module may use those above it (`tests/house.rs` checks it).
 
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
+
 // base: imports nothing of ours
 pub mod error;
 pub mod id;

@@ -18,10 +18,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// One gate between applications and every model and tool they use.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, about, propagate_version = true)]
+#[command(name = "tollgate", version, about, propagate_version = true, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +63,8 @@ struct Serve {
 pub fn run() -> ExitCode {
     // before anything that could make a TLS connection
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Cli::parse().command.unwrap_or(Command::Serve(Serve::default())) {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(file) => match files::find(file.config.as_deref()) {
             Some(path) => check::run(&path),

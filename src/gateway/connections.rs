@@ -148,7 +148,7 @@ impl Connections {
         self.by_peer.insert(peer, Arc::clone(connection));
     }
 
-    fn from_address(&self, address: IpAddr) -> usize {
+    fn open_from(&self, address: IpAddr) -> usize {
         self.by_address.get(&address).map_or(0, |n| n.load(Ordering::Acquire))
     }
 }
@@ -195,7 +195,7 @@ impl ServerApp for Door {
 
         let limit = if connections.open() >= server.connections {
             Some("connections")
-        } else if connections.from_address(peer.ip()) >= server.connections_per_address {
+        } else if connections.open_from(peer.ip()) >= server.connections_per_address {
             Some("connections_per_address")
         } else {
             None

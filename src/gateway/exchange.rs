@@ -1,6 +1,8 @@
 //! The heart: one LLM call from the client's body to its answer.
 //!
-//!     read body -> scan -> target -> patch -> attempt -> reply (forward + tap)
+//! ```text
+//! read body -> scan -> target -> patch -> attempt -> reply (forward + tap)
+//! ```
 //!
 //! The steps stand in this order in [`run`]; each is a function of its own further down or in the module it names.
 

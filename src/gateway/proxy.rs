@@ -18,7 +18,7 @@ use super::router::Route;
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
 use crate::config::watch::Live;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
 use crate::telemetry::{AccessWriter, Metrics, record};
@@ -44,10 +44,35 @@ pub struct Gateway {
 pub struct Context {
     call: Call,
     connection: Option<Arc<Connection>>,
-    /// `begin` was told to `Connections`.
+    shared: Arc<Shared>,
+    /// `begin` was told to `Connections`, and `end` was not.
     counted: bool,
     /// Set when the request goes through Pingora's own upstream phases.
     plan: Option<Plan>,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Write the record and take the call off the books, once.
+    fn close(&mut self) {
+        if !std::mem::take(&mut self.counted) {
+            return;
+        }
+        record::write(&self.call, jiff::Timestamp::now(), &self.shared.metrics, &self.shared.access);
+        let server = &self.call.snapshot.server;
+        self.shared.connections.end(self.connection.as_deref(), server.keepalive_timeout + server.header_timeout);
+    }
+}
+
+impl Drop for Context {
+    /// A call whose task was dropped (its time to drain is over, its connection was ended) has its record too.
+    fn drop(&mut self) {
+        if self.counted {
+            self.call.fail(&Error::new(Kind::ShuttingDown, "The call was cut off."));
+            self.close();
+        }
+    }
 }
 
 // === impl Gateway ===
@@ -151,7 +176,13 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context { call: Call::new(self.shared.live.load()), connection: None, counted: false, plan: None }
+        Context {
+            call: Call::new(self.shared.live.load()),
+            connection: None,
+            shared: Arc::clone(&self.shared),
+            counted: false,
+            plan: None,
+        }
     }
 
     /// The connection's clock stops: its header section is here.
@@ -268,11 +299,7 @@ impl ProxyHttp for Gateway {
         if call.lane == Some(Lane::Local) {
             call.waited = std::time::Duration::ZERO;
         }
-        record::write(call, jiff::Timestamp::now(), &shared.metrics, &shared.access);
-        if context.counted {
-            let server = &call.snapshot.server;
-            shared.connections.end(context.connection.as_deref(), server.keepalive_timeout + server.header_timeout);
-        }
+        context.close();
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &PingoraError) -> bool {

@@ -215,13 +215,7 @@ async fn stream(
 }
 
 /// Forward frames until the stream ends. `Err` when it broke.
-async fn events(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    tap: &mut Tap,
-    pace: Pace,
-) -> Result<()> {
+async fn events(session: &mut Session, call: &mut Call, upstream: &mut Reply, tap: &mut Tap, pace: Pace) -> Result<()> {
     let every = call.snapshot.server.heartbeat;
     let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
     let mut frames = Frames::default();
@@ -405,12 +399,7 @@ async fn refusal(
 // === reading and writing ===
 
 /// The next bytes of the reply; gives up when the client leaves or the call's time is over.
-async fn read_chunk(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    pace: Pace,
-) -> Result<Option<Bytes>> {
+async fn read_chunk(session: &mut Session, call: &mut Call, upstream: &mut Reply, pace: Pace) -> Result<Option<Bytes>> {
     let begun = Instant::now();
     upstream.session.set_read_timeout(Some(pace.next(begun)?));
     let chunk = tokio::select! {

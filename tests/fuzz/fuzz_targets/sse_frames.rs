@@ -1,0 +1,4 @@
+//! `rules::sse_frames` on what the fuzzer makes up.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tollgate_fuzz::rules::sse_frames(data));
