@@ -190,7 +190,7 @@ async fn stream(
             // the client learns of it in the stream, and the stream ends as streams do
             call.fail(&error);
             let event = match operation {
-                Operation::Responses => openai::error::responses_event(&error, tap.sequence + 1),
+                Operation::Responses => openai::error::responses_event(&error, tap.next_sequence),
                 Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
                     openai::error::chat_event(&error)
                 }
