@@ -111,7 +111,8 @@ impl Drop for Upstream {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Start with this configuration (`listen`, `admin` and `log` are added) and wait until it is ready.
+    /// Start with this configuration and wait until it is ready. `log` is added, and so are `listen` and `admin` unless they are
+    /// written, with `LISTEN` and `ADMIN` in the place of their addresses.
     pub async fn start(yaml: &str, environment: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -128,8 +129,11 @@ impl Gateway {
         } else {
             format!("{listen}\nserver:\n  upgrade_socket: {}\n", socket.display())
         };
-        let text =
-            format!("{listen}\nadmin: {{listen: \"{admin}\"}}\nlog: {{access: \"{}\", level: info}}\n", log.display());
+        let mut text = listen.replace("ADMIN", &admin.to_string());
+        if !text.contains("\nadmin:") {
+            text.push_str(&format!("\nadmin: {{listen: \"{admin}\"}}\n"));
+        }
+        text.push_str(&format!("\nlog: {{access: \"{}\", level: info}}\n", log.display()));
         let path = folder.path().join("tollgate.yaml");
         std::fs::write(&path, text).expect("the configuration is written");
         let child = spawn(&path, &[], environment);
