@@ -1,5 +1,6 @@
 //! Behaviour through the front door: the real binary, a scripted provider behind it, one rule a test.
 
+mod auth;
 mod corpus;
 mod front_door;
 mod slow_clients;

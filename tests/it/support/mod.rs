@@ -245,6 +245,26 @@ impl Drop for Gateway {
     }
 }
 
+/// Start with a configuration (whole, nothing is added) that must not serve: how it ended and what it said.
+pub async fn refused_start(yaml: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tollgate.yaml");
+    std::fs::write(&path, yaml).expect("the configuration is written");
+    let mut child = spawn(&path, &[], &[]);
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return (status.code(), std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default());
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it serves, or hangs, with\n{yaml}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn spawn(config: &std::path::Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
     let stderr = std::fs::File::options()
         .create(true)
