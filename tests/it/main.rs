@@ -2,6 +2,7 @@
 
 mod auth;
 mod corpus;
+mod errors;
 mod front_door;
 mod slow_clients;
 mod support;
