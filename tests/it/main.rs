@@ -5,4 +5,5 @@ mod corpus;
 mod errors;
 mod front_door;
 mod slow_clients;
+mod streams;
 mod support;
