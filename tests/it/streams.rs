@@ -10,13 +10,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollgate::simulator::{Outcome, Part, Reply};
 
-use crate::support::{Gateway, KEY, UPSTREAM_KEY, Upstream, client, eventually, gateway_to, gateway_with, upstream};
-
-/// A client that speaks HTTP/2 without TLS.
-fn h2_client() -> reqwest::Client {
-    let builder = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
-    builder.timeout(Duration::from_secs(30)).build().expect("a client")
-}
+use crate::support::{
+    Gateway, KEY, UPSTREAM_KEY, Upstream, client, eventually, gateway_to, gateway_with, h2_client, upstream,
+};
 
 fn frame(text: &str) -> Bytes {
     let chunk = json!({ "id": "1", "choices": [{ "index": 0, "delta": { "content": text } }] });
@@ -365,7 +361,7 @@ async fn a_reader_that_stops_reading_holds_nobody_else_up_and_fills_no_memory() 
     let big = frame(&"x".repeat(100_000));
     let reply = (0..FRAMES).fold(Reply::events(), |reply, _| reply.bytes(big.clone()));
     upstream.simulator.reply("big", reply.bytes(DONE));
-    let before = resident(&gateway);
+    let before = gateway.resident();
 
     let text = body("up/big").to_string();
     let request = format!(
@@ -387,7 +383,7 @@ async fn a_reader_that_stops_reading_holds_nobody_else_up_and_fills_no_memory() 
         assert!(answer.status() == 200 && !answer.bytes().await.expect("a body").is_empty());
     }
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    let grown = resident(&gateway).saturating_sub(before);
+    let grown = gateway.resident().saturating_sub(before);
     assert!(grown < 24 << 20, "the gateway grew by {} KB", grown >> 10);
     let stuck = upstream.record().calls().iter().filter(|c| c.outcome == Outcome::Running).count();
     assert_eq!(stuck, 2, "the provider is held back too");
@@ -401,13 +397,6 @@ async fn a_reader_that_stops_reading_holds_nobody_else_up_and_fills_no_memory() 
         rest += chunk.len();
     }
     assert!(rest > (FRAMES - 20) * big.len());
-}
-
-/// Bytes of memory the gateway holds.
-fn resident(gateway: &Gateway) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
 }
 
 #[tokio::test]

@@ -80,6 +80,12 @@ pub fn client() -> reqwest::Client {
         .expect("a client")
 }
 
+/// The same over HTTP/2 without TLS.
+pub fn h2_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+    builder.timeout(Duration::from_secs(30)).build().expect("a client")
+}
+
 /// Ask until `found` says yes; within five seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut found: impl FnMut() -> F) {
     let begun = Instant::now();
@@ -177,6 +183,13 @@ impl Gateway {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Bytes of memory the gateway holds.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
     pub fn signal(&self, signal: i32) {
