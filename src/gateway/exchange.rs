@@ -41,7 +41,11 @@ pub async fn run(
 ) -> Result<()> {
     call.operation = Some(operation);
     let mut share = shared.buffered.share();
-    let envelope = read(session, call, admitted, &mut share).await?;
+    let envelope = read(session, call, admitted, &mut share).await.inspect_err(|error| {
+        if matches!(error.kind, Kind::Overloaded { .. }) {
+            shared.metrics.limited.with_label_values(&["buffered_bytes"]).inc();
+        }
+    })?;
     call.model = Some(envelope.model.clone());
     call.stream = envelope.stream;
 

@@ -1,19 +1,22 @@
-//! The opaque lane: paths we do not model, carried through Pingora's own upstream phases. Bytes in, bytes out, nothing held.
+//! The opaque lane: paths we do not model, carried through Pingora's own upstream phases. Bytes in, bytes out, nothing held but
+//! the body of an error, which is looked through for what must not be repeated.
 //!
 //! Where a call goes and whether its key may go there is decided in [`plan`]; the header sections of both directions are built from allow-lists.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::proxy::Shared;
 use super::router::Route;
-use super::{exchange, fault, reply};
+use super::{exchange, fault, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Key, Provider};
+use crate::dialect::openai;
 use crate::error::{Error, Kind, Result};
 use crate::provider;
 use crate::route;
@@ -54,6 +57,14 @@ pub struct Plan {
     /// Path and query at the provider.
     pub target: String,
     pub websocket: bool,
+}
+
+/// The body of a provider's error on its way to the client.
+#[derive(Debug)]
+pub struct Refusal {
+    body: BytesMut,
+    /// JSON as it stands, and not too much of it.
+    readable: bool,
 }
 
 /// Decide where the call goes, or refuse it.
@@ -187,14 +198,30 @@ pub fn request(head: &mut RequestHeader, session: &Session, call: &Call, plan: &
     exchange::identify(head, call, &plan.provider)
 }
 
-/// The same on the way back.
-pub fn response(head: &mut ResponseHeader, call: &mut Call) -> pingora::Result<()> {
+/// The same on the way back. A refusal is what the body of an error has to go through.
+pub fn response(head: &mut ResponseHeader, call: &mut Call) -> pingora::Result<Option<Refusal>> {
+    strip(head);
+    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(None);
+    }
     call.status = head.status.as_u16();
     if call.first_byte.is_none() {
         call.first_byte = Some(call.started.elapsed());
     }
     call.upstream_request_id =
         head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(|v| v.chars().take(128).collect());
+    if call.status >= 400 {
+        call.fail(&Error::new(
+            Kind::UpstreamRefused { status: call.status },
+            format!("The provider answered with status {}.", call.status),
+        ));
+    }
+    reply::ours(head, call)?;
+    if call.status >= 400 { Refusal::begin(head) } else { Ok(None) }
+}
+
+/// Take out what is not on the list.
+fn strip(head: &mut ResponseHeader) {
     let framing = ["content-length", "transfer-encoding", "connection", "upgrade", "date"];
     let names: Vec<http::HeaderName> = head
         .headers
@@ -205,13 +232,44 @@ pub fn response(head: &mut ResponseHeader, call: &mut Call) -> pingora::Result<(
     for name in names {
         head.remove_header(&name);
     }
-    if call.status >= 400 {
-        call.fail(&Error::new(
-            Kind::UpstreamRefused { status: call.status },
-            format!("The provider answered with status {}.", call.status),
-        ));
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The body will have another length; what is not plain JSON is replaced.
+    fn begin(head: &mut ResponseHeader) -> pingora::Result<Option<Refusal>> {
+        let value = |name| head.headers.get(name).map_or(&b""[..], |v: &http::HeaderValue| v.as_bytes());
+        if value(http::header::CONTENT_LENGTH) == b"0" {
+            return Ok(None);
+        }
+        let json = value(http::header::CONTENT_TYPE).windows(4).any(|w| w.eq_ignore_ascii_case(b"json"));
+        let readable = json && matches!(value(http::header::CONTENT_ENCODING), b"" | b"identity");
+        head.remove_header(&http::header::CONTENT_LENGTH);
+        head.remove_header(&http::header::CONTENT_ENCODING);
+        head.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
+        head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
+        Ok(Some(Refusal { body: BytesMut::new(), readable }))
     }
-    reply::ours(head, call)
+
+    /// Hold the body back until its end, then give it without our secrets and the provider's address.
+    pub fn pass(&mut self, chunk: Option<Bytes>, end: bool, provider: &Provider, status: u16) -> Option<Bytes> {
+        let chunk = chunk.unwrap_or_default();
+        if self.body.len() + chunk.len() > splice::ERROR_LIMIT {
+            self.readable = false;
+        }
+        if self.readable {
+            self.body.extend_from_slice(&chunk);
+        }
+        if !end {
+            return None;
+        }
+        if self.readable && !self.body.is_empty() {
+            return Some(splice::scrubbed(&self.body, provider));
+        }
+        let say = format!("The provider answered with status {status}.");
+        Some(openai::error::body(&Error::new(Kind::UpstreamRefused { status }, say)))
+    }
 }
 
 #[cfg(test)]

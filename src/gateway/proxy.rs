@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error as PingoraError, ErrorType};
@@ -13,7 +15,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::connections::{Connection, Connections};
 use super::front::{self, Admitted};
 use super::intake::Buffered;
-use super::opaque::{self, Plan};
+use super::opaque::{self, Plan, Refusal};
 use super::router::Route;
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
@@ -49,6 +51,8 @@ pub struct Context {
     counted: bool,
     /// Set when the request goes through Pingora's own upstream phases.
     plan: Option<Plan>,
+    /// Set when its provider answers with an error.
+    refusal: Option<Refusal>,
 }
 
 // === impl Context ===
@@ -182,6 +186,7 @@ impl ProxyHttp for Gateway {
             shared: Arc::clone(&self.shared),
             counted: false,
             plan: None,
+            refusal: None,
         }
     }
 
@@ -254,12 +259,23 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        if context.plan.is_some() && !head.status.is_informational() {
-            opaque::response(head, &mut context.call)?;
-        } else if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            context.call.status = 101;
+        if context.plan.is_some() {
+            context.refusal = opaque::response(head, &mut context.call)?;
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        if let (Some(plan), Some(refusal)) = (&context.plan, &mut context.refusal) {
+            *body = refusal.pass(body.take(), end, &plan.provider, context.call.status);
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &PingoraError, context: &mut Context) -> FailToProxy {
@@ -297,7 +313,7 @@ impl ProxyHttp for Gateway {
             call.waited = call.started.elapsed();
         }
         if call.lane == Some(Lane::Local) {
-            call.waited = std::time::Duration::ZERO;
+            call.waited = Duration::ZERO;
         }
         context.close();
     }

@@ -21,7 +21,7 @@ use crate::route::Target;
 use crate::upstream::Reply;
 
 /// Most of a provider's error body that is read; the rest says nothing a client needs.
-const ERROR_LIMIT: usize = 64 * 1024;
+pub const ERROR_LIMIT: usize = 64 * 1024;
 /// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
 const KEPT: usize = 256 * 1024;
 const TAIL: usize = 16 * 1024;
@@ -203,7 +203,7 @@ async fn stream(
             // the client learns of it in the stream, and the stream ends as streams do
             call.fail(&error);
             let event = match operation {
-                Operation::Responses => openai::error::responses_event(&error, tap.sequence + 1),
+                Operation::Responses => openai::error::responses_event(&error, tap.next_sequence),
                 Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
                     openai::error::chat_event(&error)
                 }
@@ -374,14 +374,7 @@ async fn refusal(
     call.fail(&error);
     call.status = status;
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
-    let body = if json {
-        let credential = provider.credential.as_ref().map_or("", |c| c.expose());
-        let bearer = format!("Bearer {credential}");
-        let authority = format!("{}:{}", provider.base.host, provider.base.port);
-        openai::error::scrub(&body, &[&bearer, credential, &authority, &provider.base.host])
-    } else {
-        openai::error::body(&error)
-    };
+    let body = if json { scrubbed(&body, provider) } else { openai::error::body(&error) };
     let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     for (name, value) in [
         (http::header::CONTENT_TYPE, "application/json".to_owned()),
@@ -394,6 +387,14 @@ async fn refusal(
     write_head(session, call, head).await?;
     write(session, call, Some(body), true).await?;
     Ok(ended)
+}
+
+/// A provider's error without our credential and its address.
+pub fn scrubbed(body: &[u8], provider: &Provider) -> Bytes {
+    let credential = provider.credential.as_ref().map_or("", |c| c.expose());
+    let bearer = format!("Bearer {credential}");
+    let authority = format!("{}:{}", provider.base.host, provider.base.port);
+    openai::error::scrub(body, &[&bearer, credential, &authority, &provider.base.host])
 }
 
 // === reading and writing ===

@@ -1,5 +1,11 @@
 //! Behaviour through the front door: the real binary, a scripted provider behind it, one rule a test.
 
+mod auth;
+mod corpus;
+mod errors;
 mod front_door;
+mod limits;
+mod opaque;
 mod slow_clients;
+mod streams;
 mod support;

@@ -26,8 +26,8 @@ pub struct Tap {
     pub ended: bool,
     /// The provider sent an error event.
     pub failed: bool,
-    /// The last `sequence_number` of a responses stream.
-    pub sequence: u64,
+    /// The `sequence_number` that an event put behind the last one of a responses stream would have.
+    pub next_sequence: u64,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +62,6 @@ struct Delta<'a> {
 
 #[derive(Deserialize)]
 struct ResponseEvent<'a> {
-    #[serde(default)]
-    sequence_number: Option<u64>,
     #[serde(default, borrow)]
     response: Option<&'a RawValue>,
 }
@@ -80,7 +78,7 @@ impl Tap {
             output_began: false,
             ended: false,
             failed: false,
-            sequence: 0,
+            next_sequence: 0,
         }
     }
 
@@ -99,6 +97,8 @@ impl Tap {
                     return without_usage(&frame, data);
                 }
             }
+            // some vendors leave the event's name to the data
+            Operation::Responses if event.name.is_empty() => self.see_response_event(kind_of(data), data),
             Operation::Responses => self.see_response_event(event.name, data),
         }
         Some(frame)
@@ -124,12 +124,12 @@ impl Tap {
     }
 
     fn see_response_event(&mut self, name: &str, data: &[u8]) {
+        self.next_sequence = sequence_of(data).unwrap_or(self.next_sequence).saturating_add(1);
         match name {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 self.ended = true;
                 self.failed |= name == "response.failed";
                 if let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) {
-                    self.sequence = event.sequence_number.unwrap_or(self.sequence);
                     let found = event.response.and_then(|r| usage::of_reply(r.get().as_bytes()));
                     self.usage = found.or(self.usage);
                 }
@@ -140,7 +140,6 @@ impl Tap {
                     self.output_frames += 1;
                     self.output_began = true;
                 }
-                self.sequence += 1;
             }
         }
     }
@@ -158,6 +157,27 @@ impl Choice<'_> {
                     || some(d.reasoning_content)
             })
     }
+}
+
+/// The `type` of a responses event; nearly always its first member.
+fn kind_of(data: &[u8]) -> &str {
+    let quoted = match data.strip_prefix(b"{\"type\":") {
+        Some(rest) => rest,
+        None => match Object::scan(data).ok().and_then(|object| object.get("type")) {
+            Some(kind) => kind.as_bytes(),
+            None => return "",
+        },
+    };
+    let kind = quoted.strip_prefix(b"\"").and_then(|rest| rest.split(|b| *b == b'"').next());
+    kind.and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default()
+}
+
+/// The `sequence_number` of a responses event: its last member of that name, wherever it stands.
+fn sequence_of(data: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"\"sequence_number\":";
+    let rest = data.get(memmem::rfind(data, NAME)? + NAME.len()..)?.trim_ascii_start();
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
 }
 
 /// A frame as it would have come had we not asked for usage: the extra frame (no choices) vanishes, `"usage":null` is cut out of the
@@ -262,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn a_responses_stream_without_event_names_is_read_by_its_types() {
+        let frames = [
+            "data: {\"type\":\"response.created\",\"sequence_number\":0}\n\n",
+            "data: {\"sequence_number\": 1, \"type\": \"response.output_text.delta\",\"delta\":\"\\\"sequence_number\\\":7\"}\n\n",
+            "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":6}},\"sequence_number\":2}\n\n",
+            "data: [DONE]\n\n",
+        ];
+        let (tap, _) = run(Operation::Responses, false, &frames[..2]);
+        assert!(tap.output_began && !tap.ended);
+        assert_eq!(tap.next_sequence, 2);
+        let (tap, out) = run(Operation::Responses, false, &frames);
+        assert_eq!(out, frames.concat());
+        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
+        assert!(tap.ended && !tap.failed);
+    }
+
+    #[test]
     fn usage_of_a_responses_stream_comes_with_its_end() {
         let (tap, _) = run(
             Operation::Responses,
@@ -274,6 +311,6 @@ mod tests {
         );
         assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
         assert!(tap.ended && tap.output_began);
-        assert_eq!(tap.sequence, 9);
+        assert_eq!(tap.next_sequence, 10);
     }
 }

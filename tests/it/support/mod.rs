@@ -80,6 +80,12 @@ pub fn client() -> reqwest::Client {
         .expect("a client")
 }
 
+/// The same over HTTP/2 without TLS.
+pub fn h2_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+    builder.timeout(Duration::from_secs(30)).build().expect("a client")
+}
+
 /// Ask until `found` says yes; within five seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut found: impl FnMut() -> F) {
     let begun = Instant::now();
@@ -111,7 +117,8 @@ impl Drop for Upstream {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Start with this configuration (`listen`, `admin` and `log` are added) and wait until it is ready.
+    /// Start with this configuration and wait until it is ready. `log` is added, and so are `listen` and `admin` unless they are
+    /// written, with `LISTEN` and `ADMIN` in the place of their addresses.
     pub async fn start(yaml: &str, environment: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -128,8 +135,11 @@ impl Gateway {
         } else {
             format!("{listen}\nserver:\n  upgrade_socket: {}\n", socket.display())
         };
-        let text =
-            format!("{listen}\nadmin: {{listen: \"{admin}\"}}\nlog: {{access: \"{}\", level: info}}\n", log.display());
+        let mut text = listen.replace("ADMIN", &admin.to_string());
+        if !text.contains("\nadmin:") {
+            text.push_str(&format!("\nadmin: {{listen: \"{admin}\"}}\n"));
+        }
+        text.push_str(&format!("\nlog: {{access: \"{}\", level: info}}\n", log.display()));
         let path = folder.path().join("tollgate.yaml");
         std::fs::write(&path, text).expect("the configuration is written");
         let child = spawn(&path, &[], environment);
@@ -173,6 +183,13 @@ impl Gateway {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Bytes of memory the gateway holds.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
     pub fn signal(&self, signal: i32) {
@@ -238,6 +255,26 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Start with a configuration (whole, nothing is added) that must not serve: how it ended and what it said.
+pub async fn refused_start(yaml: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tollgate.yaml");
+    std::fs::write(&path, yaml).expect("the configuration is written");
+    let mut child = spawn(&path, &[], &[]);
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return (status.code(), std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default());
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it serves, or hangs, with\n{yaml}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
