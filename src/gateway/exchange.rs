@@ -107,11 +107,13 @@ async fn attempt(
     let sent_on: Vec<(&'static str, HeaderValue)> =
         SENT_ON.iter().filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect();
     let head = || request_head(&sent_on, call, &target.provider, &path, body.len);
-    let sending = shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline);
     let begun = Instant::now();
+    // made in its place: a future that is moved in would be held twice, and this is the largest of the call
     let sent = tokio::select! {
         biased;
-        sent = sending => sent.map_err(fault::of_attempt),
+        sent = shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline) => {
+            sent.map_err(fault::of_attempt)
+        }
         gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
     };
     call.waited += begun.elapsed();
