@@ -20,7 +20,7 @@ use super::router::Route;
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
 use crate::config::watch::Live;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
 use crate::telemetry::{AccessWriter, Metrics, record};
@@ -44,7 +44,9 @@ pub struct Gateway {
 
 /// One request's state across the phases.
 pub struct Context {
+    shared: Arc<Shared>,
     call: Call,
+    recorded: bool,
     connection: Option<Arc<Connection>>,
     /// `begin` was told to `Connections`.
     counted: bool,
@@ -150,13 +152,46 @@ fn peer_address(session: &Session) -> Option<SocketAddr> {
     session.client_addr().and_then(|a| a.as_inet()).copied()
 }
 
+// === impl Context ===
+
+impl Context {
+    /// One line, and the connection's clock runs again.
+    fn record(&mut self) {
+        self.recorded = true;
+        let (shared, call) = (&self.shared, &self.call);
+        record::write(call, jiff::Timestamp::now(), &shared.metrics, &shared.access);
+        if self.counted {
+            let server = &call.snapshot.server;
+            shared.connections.end(self.connection.as_deref(), server.keepalive_timeout + server.header_timeout);
+        }
+    }
+}
+
+impl Drop for Context {
+    /// A call whose task was dropped: the drain's deadline, a panic. It has its record all the same.
+    fn drop(&mut self) {
+        if !self.counted || self.recorded {
+            return;
+        }
+        let error = if self.shared.connections.draining() {
+            Error::new(Kind::ShuttingDown, "The gateway shut down before the answer had ended.")
+        } else {
+            Error::internal("The call was dropped before its answer had ended.")
+        };
+        self.call.fail(&error);
+        self.record();
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
         Context {
+            shared: Arc::clone(&self.shared),
             call: Call::new(self.shared.live.load()),
+            recorded: false,
             connection: None,
             counted: false,
             plan: None,
@@ -289,11 +324,7 @@ impl ProxyHttp for Gateway {
         if call.lane == Some(Lane::Local) {
             call.waited = Duration::ZERO;
         }
-        record::write(call, jiff::Timestamp::now(), &shared.metrics, &shared.access);
-        if context.counted {
-            let server = &call.snapshot.server;
-            shared.connections.end(context.connection.as_deref(), server.keepalive_timeout + server.header_timeout);
-        }
+        context.record();
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &PingoraError) -> bool {
