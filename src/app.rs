@@ -21,7 +21,7 @@ use pingora_proxy::HttpProxy;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
-use crate::config::snapshot::{AccessLog, Snapshot, TlsFiles};
+use crate::config::snapshot::{AccessLog, Snapshot};
 use crate::config::watch::Live;
 use crate::filter::auth::Failures;
 use crate::gateway::tls::{self, Certificate};
@@ -33,6 +33,9 @@ use crate::upstream::Upstreams;
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Answers still in the socket's buffers when the last call has ended.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// What each TLS listener shows.
+type Certificates = Vec<(SocketAddr, Arc<Certificate>)>;
 
 /// How the process was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,12 +146,8 @@ fn server_conf(snapshot: &Snapshot) -> ServerConf {
     }
 }
 
-/// The data port: one proxy on every listener. Returns what shows a certificate, by its files.
-fn data_service(
-    server: &mut Server,
-    snapshot: &Snapshot,
-    shared: &Arc<Shared>,
-) -> Result<Vec<(TlsFiles, Arc<Certificate>)>, String> {
+/// The data port: one proxy on every listener. Returns what shows a certificate, by its listener.
+fn data_service(server: &mut Server, snapshot: &Snapshot, shared: &Arc<Shared>) -> Result<Certificates, String> {
     let mut proxy = HttpProxy::new(Gateway::new(Arc::clone(shared)), Arc::clone(&server.configuration));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
@@ -165,7 +164,7 @@ fn data_service(
                 let certificate = Certificate::load(files)?;
                 let settings = tls::settings(files, Arc::clone(&certificate))?;
                 service.add_tls_with_settings(&address, None, settings);
-                certificates.push((files.clone(), certificate));
+                certificates.push((listener.address, certificate));
             }
         }
     }
@@ -177,7 +176,7 @@ fn data_service(
 
 struct Housekeeper {
     shared: Arc<Shared>,
-    certificates: Arc<Vec<(TlsFiles, Arc<Certificate>)>>,
+    certificates: Arc<Certificates>,
     ready: Arc<AtomicBool>,
     start: Start,
 }
@@ -283,13 +282,16 @@ impl Housekeeper {
             }
             let providers: Vec<_> = snapshot.providers.values().cloned().collect();
             shared.upstreams.retain(&providers);
-            reload_all(&certificates);
+            reload_all(&certificates, snapshot);
         }));
     }
 }
 
-fn reload_all(certificates: &[(TlsFiles, Arc<Certificate>)]) {
-    for (files, certificate) in certificates {
+fn reload_all(certificates: &Certificates, snapshot: &Snapshot) {
+    for (address, certificate) in certificates {
+        let listener = snapshot.listen.iter().find(|listener| listener.address == *address);
+        // a listener that is gone, or without TLS from now on, stays as it is until the restart
+        let Some(files) = listener.and_then(|listener| listener.tls.as_ref()) else { continue };
         match certificate.reload(files) {
             Ok(()) => tracing::info!("certificate {} loaded", files.cert.display()),
             Err(error) => tracing::error!("the certificate in use stays: {error}"),

@@ -187,6 +187,21 @@ impl Live {
         }
     }
 
+    /// Whether one of our files may be among those of an event. A log that is written in the same folder is not.
+    fn reads(&self, event: &notify::Result<notify::Event>) -> bool {
+        let Ok(event) = event else { return true };
+        let files = match self.state.try_lock() {
+            Ok(state) => state.files.clone(),
+            // while we read, whatever happens is looked at afterwards
+            Err(_) => return true,
+        };
+        let named = |path: &Path, file: &Path| path.file_name().is_some() && path.file_name() == file.file_name();
+        event.paths.iter().any(|path| {
+            let mut ours = self.file.iter().chain(&files);
+            ours.any(|file| named(path, file) || file.canonicalize().is_ok_and(|real| named(path, &real)))
+        })
+    }
+
     /// The folders where a change would show: of each file as named, and as it resolves through links.
     fn folders(&self) -> BTreeSet<PathBuf> {
         let files = self.state().files.clone();
@@ -223,8 +238,9 @@ fn watch_every(look: Duration, live: &Arc<Live>) -> std::io::Result<()> {
 
 fn run(look: Duration, live: &Weak<Live>) {
     let (send, events) = mpsc::sync_channel::<()>(64);
+    let known = live.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if matters(&event) {
+        if matters(&event) && (!is_writing(&event) || known.upgrade().is_some_and(|live| live.reads(&event))) {
             // Full: a look is due anyway. Gone: the thread has ended.
             let _full = send.try_send(());
         }
@@ -261,6 +277,13 @@ fn matters(event: &notify::Result<notify::Event>) -> bool {
         Ok(event) => !event.kind.is_access() || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write)),
         Err(_) => true,
     }
+}
+
+/// Bytes of a file changed; no name did.
+fn is_writing(event: &notify::Result<notify::Event>) -> bool {
+    use notify::event::ModifyKind::{Data, Metadata};
+    let writing = |kind| matches!(kind, EventKind::Modify(Data(_) | Metadata(_)) | EventKind::Access(_));
+    event.as_ref().is_ok_and(|event| writing(event.kind))
 }
 
 /// Until nothing has happened for a while.

@@ -44,9 +44,9 @@ pub struct Gateway {
 
 /// One request's state across the phases.
 pub struct Context {
+    shared: Arc<Shared>,
     call: Call,
     connection: Option<Arc<Connection>>,
-    shared: Arc<Shared>,
     /// `begin` was told to `Connections`, and `end` was not.
     counted: bool,
     /// Set when the request goes through Pingora's own upstream phases.
@@ -70,12 +70,18 @@ impl Context {
 }
 
 impl Drop for Context {
-    /// A call whose task was dropped (its time to drain is over, its connection was ended) has its record too.
+    /// A call whose task was dropped has its record too: its time to drain was over, or it panicked.
     fn drop(&mut self) {
-        if self.counted {
-            self.call.fail(&Error::new(Kind::ShuttingDown, "The call was cut off."));
-            self.close();
+        if !self.counted {
+            return;
         }
+        let error = if self.shared.connections.draining() {
+            Error::new(Kind::ShuttingDown, "The gateway shut down before the answer had ended.")
+        } else {
+            Error::internal("The call was dropped before its answer had ended.")
+        };
+        self.call.fail(&error);
+        self.close();
     }
 }
 
@@ -181,9 +187,9 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Context {
         Context {
+            shared: Arc::clone(&self.shared),
             call: Call::new(self.shared.live.load()),
             connection: None,
-            shared: Arc::clone(&self.shared),
             counted: false,
             plan: None,
             refusal: None,

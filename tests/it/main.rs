@@ -4,6 +4,7 @@ mod auth;
 mod corpus;
 mod errors;
 mod front_door;
+mod life;
 mod limits;
 mod opaque;
 mod slow_clients;

@@ -1,5 +1,6 @@
 //! The gateway under test: the real binary as a process of its own, with its ports, its log and its signals.
 
+pub mod certificates;
 pub mod raw;
 
 use std::net::SocketAddr;
