@@ -36,13 +36,13 @@ pub enum Caller {
     Open,
 }
 
-/// The caller of a request, or why there is none. `now` is the time keys expire by.
+/// The caller of a request, or why there is none. `now` tells the time keys expire by; it is asked for those that do.
 pub fn caller(
     keys: &Keys,
     failures: &Failures,
     headers: &HeaderMap,
     client: Option<IpAddr>,
-    now: jiff::Timestamp,
+    now: impl Fn() -> jiff::Timestamp,
 ) -> Result<Caller> {
     if keys.open {
         return Ok(Caller::Open);
@@ -84,7 +84,7 @@ fn presented(headers: &HeaderMap) -> Result<&str> {
     }
 }
 
-fn known(keys: &Keys, presented: &str, now: jiff::Timestamp) -> Result<Arc<Key>> {
+fn known(keys: &Keys, presented: &str, now: impl Fn() -> jiff::Timestamp) -> Result<Arc<Key>> {
     // one of ours, mistyped: no need to look
     let mistyped = keys::checksum_ok(presented) == Some(false);
     let key = if mistyped { None } else { keys.by_hash.get(&keys::hash(&keys.pepper, presented)) };
@@ -92,7 +92,7 @@ fn known(keys: &Keys, presented: &str, now: jiff::Timestamp) -> Result<Arc<Key>>
     if key.revoked {
         return Err(unauthorized(format!("API key \"{}\" has been revoked.", key.name)).code("key_revoked"));
     }
-    if key.expires.is_some_and(|at| at <= now) {
+    if key.expires.is_some_and(|at| at <= now()) {
         return Err(unauthorized(format!("API key \"{}\" has expired.", key.name)).code("key_expired"));
     }
     Ok(Arc::clone(key))

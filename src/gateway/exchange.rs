@@ -16,7 +16,7 @@ use pingora_proxy::Session;
 
 use super::front::Admitted;
 use super::proxy::Shared;
-use super::{fault, intake, splice};
+use super::{fault, intake, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::Operation;
@@ -30,6 +30,10 @@ use crate::upstream::Reply;
 /// Client fields that are sent on. All others stay here: an allow-list, since a provider may give meaning to any name.
 const SENT_ON: [&str; 6] =
     ["idempotency-key", "openai-beta", "x-client-request-id", "traceparent", "tracestate", "baggage"];
+
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 
 /// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
 pub async fn run(
@@ -144,11 +148,11 @@ fn request_head(
 ) -> pingora::Result<RequestHeader> {
     let mut head = RequestHeader::build_no_case("POST", path.as_bytes(), Some(16))?;
     head.insert_header(http::header::HOST, provider.base.authority.clone())?;
-    head.insert_header(http::header::CONTENT_TYPE, "application/json")?;
-    head.insert_header(http::header::CONTENT_LENGTH, length)?;
-    head.insert_header(http::header::ACCEPT, if call.stream { "text/event-stream" } else { "application/json" })?;
+    head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
+    head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from(length))?;
+    head.insert_header(http::header::ACCEPT, if call.stream { EVENTS } else { reply::JSON })?;
     // what passes through must be readable on the way
-    head.insert_header(http::header::ACCEPT_ENCODING, "identity")?;
+    head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
     identify(&mut head, call, provider)?;
     for (name, value) in sent_on {
         head.insert_header(*name, value.clone())?;
@@ -158,8 +162,8 @@ fn request_head(
 
 /// Credentials and ids, the same in every lane.
 pub fn identify(head: &mut RequestHeader, call: &Call, provider: &Provider) -> pingora::Result<()> {
-    head.insert_header(http::header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))?;
-    head.insert_header("x-request-id", call.id.as_str())?;
+    head.insert_header(http::header::USER_AGENT, AGENT)?;
+    head.insert_header(reply::REQUEST_ID, call.id.as_str())?;
     for (name, value) in &provider.headers {
         head.insert_header(name.clone(), value.clone())?;
     }

@@ -124,7 +124,7 @@ impl Gateway {
         let snapshot = &call.snapshot;
         let failures = self.shared.failures.load();
         let caller =
-            auth::caller(&snapshot.keys, &failures, &session.req_header().headers, call.client, jiff::Timestamp::now());
+            auth::caller(&snapshot.keys, &failures, &session.req_header().headers, call.client, jiff::Timestamp::now);
         match caller {
             Ok(Caller::Key(key)) => {
                 call.key = Some(key);

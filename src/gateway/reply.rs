@@ -1,6 +1,6 @@
 //! The header section of answers: what of the provider's passes, and what is ours.
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
 use crate::call::Call;
@@ -46,24 +46,33 @@ pub fn from_upstream(upstream: &Reply) -> pingora::Result<ResponseHeader> {
     Ok(head)
 }
 
+// Made once: a name or value that is parsed at each call costs an allocation each time.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
+const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
+const LANE: HeaderName = HeaderName::from_static("x-tollgate-lane");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// Our own fields: who answered, how, and what it cost us in time.
 pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
-    head.insert_header("x-request-id", call.id.as_str())?;
+    head.insert_header(REQUEST_ID, call.id.as_str())?;
     if let Some(model) = &call.model
-        && let Ok(value) = http::HeaderValue::from_bytes(model.as_bytes())
+        && let Ok(value) = HeaderValue::from_bytes(model.as_bytes())
     {
-        head.insert_header("x-tollgate-model", value)?;
+        head.insert_header(MODEL, value)?;
     }
     if let Some(provider) = &call.provider {
-        head.insert_header("x-tollgate-provider", provider.as_str())?;
+        head.insert_header(PROVIDER, provider.as_str())?;
     }
     if call.attempts > 0 {
-        head.insert_header("x-tollgate-attempts", call.attempts)?;
+        head.insert_header(ATTEMPTS, HeaderValue::from(call.attempts))?;
     }
     if let Some(lane) = call.lane {
-        head.insert_header("x-tollgate-lane", lane.name())?;
+        head.insert_header(LANE, HeaderValue::from_static(lane.name()))?;
         let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
-        head.insert_header("x-tollgate-overhead-us", overhead)?;
+        head.insert_header(OVERHEAD, HeaderValue::from(overhead))?;
     }
     Ok(())
 }

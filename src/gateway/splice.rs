@@ -68,7 +68,7 @@ pub async fn forward(
         .header("x-request-id")
         .or_else(|| upstream.header("apim-request-id"))
         .and_then(|v| v.to_str().ok())
-        .map(|v| v.chars().take(128).collect::<String>().into_boxed_str());
+        .map(|v| Box::from(&v[..v.len().min(128)]));
     let pace = Pace { idle: target.timeouts.idle, deadline: call.started + target.timeouts.total };
     let content_type = upstream.header(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
     let events = content_type.get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"));

@@ -68,7 +68,7 @@ impl Envelope {
     /// The changes that make this the provider's request: its own name for the model, and a request for the usage event when
     /// `ask_usage` is set and the client did not ask itself.
     pub fn patches(&self, upstream_model: &str, ask_usage: bool) -> Vec<Patch> {
-        let mut patches = Vec::with_capacity(2);
+        let mut patches = Vec::new();
         if upstream_model != &*self.model {
             let quoted = serde_json::Value::from(upstream_model).to_string();
             patches.push(Patch { span: self.model_span.clone(), bytes: Bytes::from(quoted) });
