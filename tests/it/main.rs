@@ -10,3 +10,4 @@ mod opaque;
 mod slow_clients;
 mod streams;
 mod support;
+mod upstreams;
