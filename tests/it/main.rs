@@ -6,6 +6,7 @@ mod errors;
 mod front_door;
 mod life;
 mod limits;
+mod metrics;
 mod opaque;
 mod slow_clients;
 mod streams;

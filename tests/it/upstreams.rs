@@ -138,6 +138,14 @@ async fn a_kept_connection_that_turns_out_dead_costs_nobody_a_call() {
     assert_eq!(turns, [0, 1, 0, 1, 0, 1, 0], "each was tried on the kept connection first");
     let log = gateway.log_of(4).await;
     assert!(log.iter().all(|line| line["status"] == 200 && line["attempts"] == 1), "{log:#?}");
+    // the same in the opaque lane
+    for turn in 0..4 {
+        let answer = client().get(gateway.url("/v1/files")).bearer_auth(KEY).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "turn {turn}");
+    }
+    let upload =
+        client().post(gateway.url("/v1/files")).bearer_auth(KEY).body("small").send().await.expect("an answer");
+    assert_eq!(upload.status(), 200);
 }
 
 #[tokio::test]
@@ -160,6 +168,10 @@ async fn a_call_on_a_new_connection_is_not_repeated() {
     let (status, text) = ask(&gateway, "gpt-4o-mini", false).await;
     assert_eq!(status, 502, "{text}");
     assert_eq!(*count.lock().expect("no panic holds it"), 1);
+    let opaque =
+        client().post(gateway.url("/v1/moderations")).bearer_auth(KEY).body("{}").send().await.expect("an answer");
+    assert_eq!(opaque.status(), 502);
+    assert_eq!(*count.lock().expect("no panic holds it"), 2);
 }
 
 #[tokio::test]
