@@ -140,8 +140,8 @@ fn server_conf(snapshot: &Snapshot) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         upgrade_sock: server.upgrade_socket.to_string_lossy().into_owned(),
         upstream_keepalive_pool_size: 1024,
-        // every retry of ours is decided by us
-        max_retries: 1,
+        // tries at a connection in the opaque lane; which errors are tried again is decided in `gateway::proxy`
+        max_retries: 4,
         ..ServerConf::default()
     }
 }

@@ -241,10 +241,46 @@ impl ProxyHttp for Gateway {
         let Some(plan) = &context.plan else {
             return Err(PingoraError::explain(ErrorType::InternalError, "no plan"));
         };
-        context.call.attempts += 1;
+        // another connection for the same attempt, when a kept one was dead, is not another attempt
+        context.call.attempts = 1;
         opaque::peer(&self.shared, plan)
             .await
             .map_err(|error| PingoraError::because(ErrorType::ConnectError, "resolving the provider", error).into_up())
+    }
+
+    /// Nothing was sent: another address of the provider may do.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<PingoraError>,
+    ) -> Box<PingoraError> {
+        let slow = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+        let several = context
+            .plan
+            .as_ref()
+            .is_some_and(|plan| self.shared.upstreams.addresses(&plan.provider, plan.provider.timeouts.connect) > 1);
+        error.set_retry(several && !slow);
+        error
+    }
+
+    /// As in the splice lane, a kept connection that the provider had closed meanwhile costs nobody a call: whatever the method, as long
+    /// as the body so far is still there to be sent again.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<PingoraError>,
+        _context: &mut Context,
+        reused: bool,
+    ) -> Box<PingoraError> {
+        if session.as_ref().retry_buffer_truncated() {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(reused);
+        }
+        error
     }
 
     async fn upstream_request_filter(

@@ -90,7 +90,7 @@ impl Upstreams {
     }
 
     /// How many addresses a provider has, so that a refused connection can be tried elsewhere.
-    pub(super) fn addresses(&self, provider: &Provider, connect: Duration) -> usize {
+    pub fn addresses(&self, provider: &Provider, connect: Duration) -> usize {
         self.endpoints.get(&(provider.pool_key, connect)).map_or(1, |e| e.peers.load().len())
     }
 }

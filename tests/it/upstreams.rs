@@ -1,0 +1,515 @@
+//! The way to a provider: connections kept and never mixed, TLS that is verified, proxies, names, and vendors' own paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::certificates::Authority;
+use crate::support::raw::UPSTREAM_REPLY;
+use crate::support::{Gateway, KEY, UPSTREAM_KEY, client, gateway_to, upstream};
+
+/// A gateway with these providers; models are asked for as `provider/model`.
+async fn gateway(providers: &str, environment: &[(&str, &str)]) -> Gateway {
+    let yaml = format!("timeouts: {{connect: 2s}}\nkeys: [{{name: test, key: {KEY}}}]\nproviders:\n{providers}");
+    Gateway::start(&yaml, environment).await
+}
+
+async fn ask(gateway: &Gateway, model: &str, stream: bool) -> (u16, String) {
+    let answer = gateway.chat(&client(), model, stream).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.text().await.expect("whole"))
+}
+
+/// A server that plays this to every connection, and is gone with the test.
+struct Server {
+    address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start<F: Future<Output = ()> + Send + 'static>(play: impl Fn(TcpStream) -> F + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(play(stream));
+            }
+        });
+        Server { address, task }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One request, head and body; `None` at the end of the connection.
+async fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let (mut seen, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        if let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) {
+            let head = String::from_utf8_lossy(&seen[..end]).into_owned();
+            let length = head
+                .to_ascii_lowercase()
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+            if seen.len() >= end + length.unwrap_or(0) {
+                return Some((head, seen.split_off(end)));
+            }
+        }
+        let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
+        seen.extend_from_slice(&buffer[..n]);
+    }
+}
+
+fn reply() -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{UPSTREAM_REPLY}",
+        UPSTREAM_REPLY.len()
+    )
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_every_whole_answer() {
+    let upstream = upstream().await;
+    let gateway = gateway_to(upstream.address).await;
+    for model in ["gpt-4o-mini", "up/sim-400", "up/sim-429", "up/sim-500", "gpt-4o-mini"] {
+        for stream in [false, true, false] {
+            ask(&gateway, model, stream).await;
+        }
+    }
+    let connections: BTreeSet<u64> = upstream.record().calls().iter().map(|call| call.connection).collect();
+    assert_eq!(connections.len(), 1, "{connections:?}");
+    // one that broke is not
+    ask(&gateway, "up/sim-cut", true).await;
+    assert_eq!(ask(&gateway, "gpt-4o-mini", false).await.0, 200);
+    let calls = upstream.record().calls();
+    assert_ne!(calls[calls.len() - 2].connection, calls[calls.len() - 1].connection);
+    // nor one whose answer nobody waited for
+    let mut left = gateway.chat(&client(), "up/sim-slow", true).send().await.expect("an answer");
+    left.chunk().await.expect("unbroken");
+    let given_up = upstream.record().last().expect("a call").connection;
+    drop(left);
+    for _ in 0..5 {
+        assert_eq!(ask(&gateway, "gpt-4o-mini", false).await.0, 200);
+        assert_ne!(upstream.record().last().expect("a call").connection, given_up);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_turns_out_dead_costs_nobody_a_call() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let server = Server::start({
+        let seen = Arc::clone(&seen);
+        move |mut stream| {
+            let seen = Arc::clone(&seen);
+            async move {
+                // answers one request, and closes on the next without a word
+                for turn in 0..2 {
+                    let Some((_, body)) = request(&mut stream).await else { return };
+                    seen.lock().expect("no panic holds it").push((turn, body));
+                    if turn == 0 && stream.write_all(reply().as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let gateway = gateway_to(server.address).await;
+    for size in [10, 10, 3_000_000, 3_000_000] {
+        let body = format!(r#"{{"model":"gpt-4o-mini","x":"{}"}}"#, "y".repeat(size));
+        let request = client().post(gateway.url("/v1/chat/completions")).bearer_auth(KEY).body(body.clone());
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.text().await.expect("whole"), UPSTREAM_REPLY);
+        let seen = seen.lock().expect("no panic holds it");
+        let (turn, last) = seen.last().expect("a request");
+        assert!(*turn == 0 && *last == body.as_bytes(), "the whole body, on a new connection");
+    }
+    let turns: Vec<i32> = seen.lock().expect("no panic holds it").iter().map(|(turn, _)| *turn).collect();
+    assert_eq!(turns, [0, 1, 0, 1, 0, 1, 0], "each was tried on the kept connection first");
+    let log = gateway.log_of(4).await;
+    assert!(log.iter().all(|line| line["status"] == 200 && line["attempts"] == 1), "{log:#?}");
+    // the same in the opaque lane
+    for turn in 0..4 {
+        let answer = client().get(gateway.url("/v1/files")).bearer_auth(KEY).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "turn {turn}");
+    }
+    let upload =
+        client().post(gateway.url("/v1/files")).bearer_auth(KEY).body("small").send().await.expect("an answer");
+    assert_eq!(upload.status(), 200);
+}
+
+#[tokio::test]
+async fn a_call_on_a_new_connection_is_not_repeated() {
+    let count = Arc::new(Mutex::new(0));
+    let server = Server::start({
+        let count = Arc::clone(&count);
+        move |mut stream| {
+            let count = Arc::clone(&count);
+            async move {
+                // reads the request, which may have cost money, and breaks off
+                if request(&mut stream).await.is_some() {
+                    *count.lock().expect("no panic holds it") += 1;
+                }
+            }
+        }
+    })
+    .await;
+    let gateway = gateway_to(server.address).await;
+    let (status, text) = ask(&gateway, "gpt-4o-mini", false).await;
+    assert_eq!(status, 502, "{text}");
+    assert_eq!(*count.lock().expect("no panic holds it"), 1);
+    let opaque =
+        client().post(gateway.url("/v1/moderations")).bearer_auth(KEY).body("{}").send().await.expect("an answer");
+    assert_eq!(opaque.status(), 502);
+    assert_eq!(*count.lock().expect("no panic holds it"), 2);
+}
+
+#[tokio::test]
+async fn providers_at_one_address_never_share_a_connection() {
+    let upstream = upstream().await;
+    upstream.simulator.reply("x", tollgate::simulator::Reply::json(http::StatusCode::OK, &json!({})));
+    let base = format!("kind: openai, base_url: \"http://{}/v1\"", upstream.address);
+    let gateway = gateway(
+        &format!(
+            "  a: {{{base}, api_key: key-of-a}}\n  b: {{{base}, api_key: key-of-b}}\n  c: {{{base}, api_key: key-of-a, headers: {{x-tenant: c}}}}\n"
+        ),
+        &[],
+    )
+    .await;
+    for _ in 0..6 {
+        for provider in ["a", "b", "c"] {
+            assert_eq!(ask(&gateway, &format!("{provider}/x"), false).await.0, 200);
+        }
+    }
+    let mut users: BTreeMap<u64, BTreeSet<(String, Option<String>)>> = BTreeMap::new();
+    for call in upstream.record().calls() {
+        let user =
+            (call.header("authorization").expect("a key").to_owned(), call.header("x-tenant").map(str::to_owned));
+        users.entry(call.connection).or_default().insert(user);
+    }
+    assert!(users.values().all(|users| users.len() == 1), "{users:?}");
+    assert!(users.len() <= 4, "and each keeps its own: {users:?}");
+}
+
+#[tokio::test]
+async fn a_host_name_is_looked_up_and_informational_answers_are_skipped() {
+    let upstream = upstream().await;
+    let port = upstream.address.port();
+    // the simulator is on 127.0.0.1 alone; `localhost` may be ::1 first
+    let gateway = gateway(
+        &format!("  up: {{kind: openai, base_url: \"http://LocalHost:{port}/v1\", api_key: {UPSTREAM_KEY}}}\n"),
+        &[],
+    )
+    .await;
+    for stream in [false, true, false] {
+        assert_eq!(ask(&gateway, "up/gpt-4o-mini", stream).await.0, 200);
+    }
+    assert_eq!(upstream.record().last().expect("a call").header("host"), Some(&*format!("localhost:{port}")));
+    let files = client().get(gateway.url("/v1/files")).bearer_auth(KEY).send().await.expect("an answer");
+    assert_eq!(files.status(), 200, "in the opaque lane as well");
+
+    let server = Server::start(|mut stream| async move {
+        while request(&mut stream).await.is_some() {
+            let early =
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nSet-Cookie: a=b\r\n\r\n";
+            if stream.write_all((early.to_owned() + &reply()).as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let gateway = gateway_to(server.address).await;
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, "gpt-4o-mini", false).await, (200, UPSTREAM_REPLY.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn azure_is_spoken_to_by_deployment_with_its_own_header() {
+    let upstream = upstream().await;
+    let gateway = gateway(
+        &format!(
+            "  azure: {{base_url: \"http://{0}\", api_key: {UPSTREAM_KEY}}}\n\
+             \x20 dated: {{kind: azure, base_url: \"http://{0}/\", api_key: {UPSTREAM_KEY}, api_version: 2025-01-01-preview}}\n",
+            upstream.address
+        ),
+        &[],
+    )
+    .await;
+    let client = client();
+    for (path, model, body, wanted) in [
+        (
+            "/v1/chat/completions",
+            "azure/gpt-4o-mini",
+            json!({ "messages": [{ "role": "user", "content": "x" }] }),
+            "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "/v1/completions",
+            "azure/davinci",
+            json!({ "prompt": "x" }),
+            "/openai/deployments/davinci/completions?api-version=2024-10-21",
+        ),
+        (
+            "/v1/embeddings",
+            "dated/ada",
+            json!({ "input": "x" }),
+            "/openai/deployments/ada/embeddings?api-version=2025-01-01-preview",
+        ),
+        ("/v1/responses", "azure/gpt-4o-mini", json!({ "input": "x" }), "/openai/v1/responses?api-version=preview"),
+    ] {
+        let mut body = body;
+        body["model"] = model.into();
+        let answer = client.post(gateway.url(path)).bearer_auth(KEY).json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text().await.unwrap_or_default());
+        let call = upstream.record().last().expect("a call");
+        assert_eq!(call.path_and_query, wanted);
+        assert_eq!((call.header("api-key"), call.header("authorization")), (Some(UPSTREAM_KEY), None));
+        assert_eq!(call.json()["model"], model.split_once('/').expect("two parts").1);
+    }
+    // a name stays one segment of the path, whatever is in it
+    let (_, _) = ask(&gateway, "azure/a/../b?c#d", false).await;
+    let path = upstream.record().last().expect("a call").path_and_query;
+    assert_eq!(path, "/openai/deployments/a%2F..%2Fb%3Fc%23d/chat/completions?api-version=2024-10-21");
+    // and an error in azure's own words passes
+    let (status, text) = ask(&gateway, "azure/sim-404", false).await;
+    assert_eq!(
+        (status, &serde_json::from_str::<Value>(&text).expect("JSON")["error"]["code"]),
+        (404, &json!("DeploymentNotFound"))
+    );
+}
+
+#[tokio::test]
+async fn what_a_provider_lacks_is_said_without_asking_it() {
+    let upstream = upstream().await;
+    let base = format!("kind: openai, base_url: \"http://{}/v1\"", upstream.address);
+    let gateway = gateway(
+        &format!(
+            "  bare: {{{base}, api_key: x, paths: {{chat_completions: off}}}}\n  unset: {{{base}, api_key: \"${{NOPE:-}}\", required_env: [NOPE]}}\n"
+        ),
+        &[],
+    )
+    .await;
+    for (model, status, code) in [("bare/x", 400, "unsupported_operation"), ("unset/x", 502, "provider_not_configured")]
+    {
+        let (got, text) = ask(&gateway, model, false).await;
+        let error = serde_json::from_str::<Value>(&text).expect("JSON");
+        assert_eq!((got, &error["error"]["code"]), (status, &json!(code)), "{text}");
+        assert!(!text.contains("NOPE"), "{text}");
+    }
+    assert_eq!(upstream.record().counters().calls, 0);
+}
+
+// === TLS ===
+
+/// Ends TLS in front of a simulator. What it saw: the names that were asked for.
+async fn tls_in_front_of(
+    upstream: SocketAddr,
+    authority: &Authority,
+    names: &[&str],
+) -> (Server, Arc<Mutex<Vec<Option<String>>>>) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let leaf = authority.sign(names);
+    let chain = vec![CertificateDer::from(leaf.der)];
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).expect("PEM");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("ring has them").with_no_client_auth();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).expect("they fit")));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let server = Server::start(move |stream| {
+        let (acceptor, asked) = (acceptor.clone(), Arc::clone(&asked));
+        async move {
+            let Ok(mut inside) = acceptor.accept(stream).await else { return };
+            let name = inside.get_ref().1.server_name().map(str::to_owned);
+            asked.lock().expect("no panic holds it").push(name);
+            let mut outside = TcpStream::connect(upstream).await.expect("the simulator");
+            let _ = copy_bidirectional(&mut inside, &mut outside).await;
+        }
+    })
+    .await;
+    (server, seen)
+}
+
+#[tokio::test]
+async fn a_providers_certificate_must_be_of_the_named_authority_and_for_its_name() {
+    let upstream = upstream().await;
+    let (authority, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, authority: &Authority| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &authority.pem).expect("written");
+        path.display().to_string()
+    };
+    let (ca, wrong_ca) = (file("ca.pem", &authority), file("other.pem", &other));
+    let (both, asked) = tls_in_front_of(upstream.address, &authority, &["localhost", "127.0.0.1"]).await;
+    let (elsewhere, _) = tls_in_front_of(upstream.address, &authority, &["elsewhere.test"]).await;
+    let provider = |name: &str, host: &str, server: &Server, ca: Option<&str>| {
+        let ca = ca.map_or(String::new(), |ca| format!(", ca: \"{ca}\""));
+        let port = server.address.port();
+        format!("  {name}: {{kind: openai, base_url: \"https://{host}:{port}/v1\", api_key: {UPSTREAM_KEY}{ca}}}\n")
+    };
+    let providers = [
+        provider("name", "localhost", &both, Some(&ca)),
+        provider("address", "127.0.0.1", &both, Some(&ca)),
+        provider("wrong-ca", "localhost", &both, Some(&wrong_ca)),
+        provider("no-ca", "localhost", &both, None),
+        provider("wrong-name", "localhost", &elsewhere, Some(&ca)),
+        provider("wrong-address", "127.0.0.1", &elsewhere, Some(&ca)),
+    ];
+    let gateway = gateway(&providers.concat(), &[]).await;
+    for good in ["name", "address"] {
+        for stream in [false, true] {
+            let (status, text) = ask(&gateway, &format!("{good}/gpt-4o-mini"), stream).await;
+            assert_eq!(status, 200, "{good}: {text}");
+        }
+    }
+    let names: BTreeSet<Option<String>> = asked.lock().expect("no panic holds it").iter().cloned().collect();
+    assert!(names.contains(&Some("localhost".to_owned())), "{names:?}");
+    let before = upstream.record().counters().calls;
+    for bad in ["wrong-ca", "no-ca", "wrong-name", "wrong-address"] {
+        let (status, text) = ask(&gateway, &format!("{bad}/gpt-4o-mini"), false).await;
+        assert_eq!(status, 502, "{bad}: {text}");
+        assert!(text.contains("upstream_connect") && !text.contains("certificate"), "{text}");
+        let raw =
+            client().get(gateway.url(&format!("/raw/{bad}/models"))).bearer_auth(KEY).send().await.expect("an answer");
+        assert_eq!(raw.status(), 502, "{bad} in the opaque lane");
+    }
+    assert_eq!(upstream.record().counters().calls, before, "not a byte of a call went out");
+}
+
+// === proxies ===
+
+/// An HTTP proxy that leads every tunnel to one place. What it saw: the heads of its requests.
+async fn proxy_to(target: SocketAddr, answer: &'static str) -> (Server, Arc<Mutex<Vec<String>>>) {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    let server = Server::start(move |mut stream| {
+        let heads = Arc::clone(&heads);
+        async move {
+            let Some((head, _)) = request(&mut stream).await else { return };
+            heads.lock().expect("no panic holds it").push(head);
+            if stream.write_all(answer.as_bytes()).await.is_err() || !answer.contains(" 200 ") {
+                return;
+            }
+            let mut outside = TcpStream::connect(target).await.expect("the simulator");
+            let _ = copy_bidirectional(&mut stream, &mut outside).await;
+        }
+    })
+    .await;
+    (server, seen)
+}
+
+const ESTABLISHED: &str = "HTTP/1.1 200 Connection established\r\nVia: proxy\r\n\r\n";
+
+#[tokio::test]
+async fn a_configured_proxy_leads_to_the_provider_in_a_tunnel() {
+    let upstream = upstream().await;
+    let (proxy, heads) = proxy_to(upstream.address, ESTABLISHED).await;
+    let provider = |name: &str, proxy: &str| {
+        format!(
+            "  {name}: {{kind: openai, base_url: \"http://provider.test:8080/v1\", api_key: {UPSTREAM_KEY}, proxy: \"{proxy}\"}}\n"
+        )
+    };
+    let providers = provider("up", &format!("http://user:p%40ss@{}", proxy.address));
+    let gateway = gateway(&providers, &[("HTTP_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")]).await;
+    for stream in [false, true, false] {
+        assert_eq!(ask(&gateway, "up/gpt-4o-mini", stream).await.0, 200);
+    }
+    let heads = heads.lock().expect("no panic holds it").clone();
+    assert_eq!(heads.len(), 1, "the tunnel is kept: {heads:?}");
+    assert!(heads[0].starts_with("CONNECT provider.test:8080 HTTP/1.1\r\nHost: provider.test:8080\r\n"), "{heads:?}");
+    assert!(heads[0].contains("\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"), "{heads:?}");
+    assert!(!heads[0].contains(UPSTREAM_KEY) && !heads[0].contains(KEY));
+    let call = upstream.record().last().expect("a call");
+    assert_eq!(call.header("host"), Some("provider.test:8080"));
+    assert_eq!(call.header("proxy-authorization"), None);
+}
+
+#[tokio::test]
+async fn the_environments_proxies_are_used_unless_an_exception_is_made() {
+    let upstream = upstream().await;
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).expect("written");
+    let (tls, asked) = tls_in_front_of(upstream.address, &authority, &["secure.test"]).await;
+    let (plain_proxy, plain_heads) = proxy_to(upstream.address, ESTABLISHED).await;
+    let (tls_proxy, tls_heads) = proxy_to(tls.address, ESTABLISHED).await;
+    let key = format!("api_key: {UPSTREAM_KEY}");
+    let providers = format!(
+        "  plain: {{kind: openai, base_url: \"http://plain.test/v1\", {key}}}\n\
+         \x20 secure: {{kind: openai, base_url: \"https://secure.test/v1\", {key}, ca: \"{}\"}}\n\
+         \x20 excepted: {{kind: openai, base_url: \"http://api.excepted.test/v1\", {key}}}\n\
+         \x20 own: {{kind: openai, base_url: \"http://plain.test/v1\", {key}, proxy: off}}\n\
+         \x20 here: {{kind: openai, base_url: \"http://{}/v1\", {key}}}\n",
+        ca.display(),
+        upstream.address
+    );
+    let (http, https) = (format!("http://{}", plain_proxy.address), format!("http://{}", tls_proxy.address));
+    let environment = [("HTTP_PROXY", &*http), ("HTTPS_PROXY", &*https), ("NO_PROXY", "other.test, .excepted.test")];
+    let gateway = gateway(&providers, &environment).await;
+    for (provider, status) in [("plain", 200), ("secure", 200), ("excepted", 502), ("own", 502), ("here", 200)] {
+        let (got, text) = ask(&gateway, &format!("{provider}/gpt-4o-mini"), false).await;
+        assert_eq!(got, status, "{provider}: {text}");
+    }
+    let first_lines = |heads: &Mutex<Vec<String>>| -> Vec<String> {
+        let heads = heads.lock().expect("no panic holds it");
+        heads.iter().map(|head| head.lines().next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(first_lines(&plain_heads), ["CONNECT plain.test:80 HTTP/1.1"], "and nobody else goes this way");
+    assert_eq!(first_lines(&tls_heads), ["CONNECT secure.test:443 HTTP/1.1"]);
+    assert_eq!(
+        *asked.lock().expect("no panic holds it"),
+        [Some("secure.test".to_owned())],
+        "TLS is the provider's, end to end"
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_or_hangs_is_a_502_that_does_not_name_it() {
+    let upstream = upstream().await;
+    let refusing =
+        proxy_to(upstream.address, "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
+            .await;
+    let garbage = proxy_to(upstream.address, "SSH-2.0-OpenSSH\r\n\r\n").await;
+    let silent = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let provider = |name: &str, address: SocketAddr| {
+        format!(
+            "  {name}: {{kind: openai, base_url: \"http://provider.test/v1\", api_key: {UPSTREAM_KEY}, proxy: \"http://{address}\", \
+             timeouts: {{connect: 500ms}}}}\n"
+        )
+    };
+    let providers = [
+        provider("refusing", refusing.0.address),
+        provider("garbage", garbage.0.address),
+        provider("silent", silent.address),
+        provider("nobody", SocketAddr::from(([127, 0, 0, 1], crate::support::free_port()))),
+    ];
+    let gateway = gateway(&providers.concat(), &[]).await;
+    for name in ["refusing", "garbage", "silent", "nobody"] {
+        let begun = Instant::now();
+        let (status, text) = ask(&gateway, &format!("{name}/x"), false).await;
+        assert_eq!(status, 502, "{name}: {text}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{name}: {:?}", begun.elapsed());
+        assert!(!text.contains("127.0.0.1") && !text.contains("proxy") && !text.contains("407"), "{text}");
+    }
+    assert_eq!(upstream.record().counters().calls, 0);
+    let log = gateway.log_of(4).await;
+    assert!(log[0]["detail"].as_str().is_some_and(|detail| detail.contains("407")), "the operator is told: {}", log[0]);
+}
