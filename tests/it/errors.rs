@@ -303,7 +303,7 @@ async fn every_answer_has_one_request_id_known_to_all_three_sides() {
         assert_eq!(answer.headers.get_all("x-request-id").iter().count(), 1);
         let id = answer.headers["x-request-id"].to_str().expect("ASCII").to_owned();
         assert_eq!(Some(&*id) == sent, kept, "sent {sent:?}, got {id}");
-        assert_eq!(kept || id.len() == 36, true, "one of ours is a UUID: {id}");
+        assert!(kept || id.len() == 36, "one of ours is a UUID: {id}");
         let call = upstream.record().last().expect("a call");
         assert_eq!(call.header("x-request-id"), Some(&*id));
         wanted.push(id);
