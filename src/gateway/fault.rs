@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::reply;
+use super::{reply, router};
 use crate::call::Call;
 use crate::dialect::openai;
 use crate::error::{Error, Kind};
@@ -49,6 +49,7 @@ async fn write(session: &mut Session, call: &mut Call, error: &Error, body: Byte
     }
     match error.kind {
         Kind::Unauthorized => head.insert_header("www-authenticate", "Bearer")?,
+        Kind::MethodNotAllowed => head.insert_header("allow", router::allowed(session.req_header().uri.path()))?,
         // the caller's SDK must not repeat what cannot succeed, and need not guess about what can
         Kind::Overloaded { .. } | Kind::ShuttingDown => head.insert_header("x-should-retry", "true")?,
         _ => {}

@@ -92,6 +92,13 @@ fn allow(method: &Method, methods: &[Method]) -> Result<()> {
     Err(Error::new(Kind::MethodNotAllowed, format!("Method {method} is not allowed here; use {}.", names.join(" or "))))
 }
 
+/// The methods a path knows, for `Allow` (RFC 9110 10.2.1).
+pub fn allowed(path: &str) -> String {
+    let all = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let known: Vec<&str> = all.iter().filter(|m| route(m, path).is_ok()).map(Method::as_str).collect();
+    known.join(", ")
+}
+
 // === impl Route ===
 
 impl Route {

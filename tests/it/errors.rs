@@ -114,13 +114,18 @@ async fn paths_methods_and_encodings_it_does_not_know_have_their_own_answers() {
         let answer = send(client.post(gateway.url(path)).bearer_auth(KEY).body(HELLO)).await;
         assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (404, &json!("unknown_url")), "{path}");
     }
-    for (method, path) in
-        [("GET", "/v1/chat/completions"), ("DELETE", "/v1/models"), ("PUT", "/v1/files"), ("POST", "/v1/models")]
-    {
+    for (method, path, allow) in [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("PUT", "/v1/files", "GET, POST, DELETE"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("OPTIONS", "/raw/up/x", "GET, POST, PUT, PATCH, DELETE"),
+    ] {
         let answer = send(client.request(method.parse().expect("a method"), gateway.url(path)).bearer_auth(KEY)).await;
         let error = &answer.json()["error"];
         assert_eq!((answer.status.as_u16(), &error["code"]), (405, &json!("method_not_supported")), "{method} {path}");
         assert!(error["message"].as_str().is_some_and(|m| m.contains(method) && m.contains("use")), "{error}");
+        assert_eq!(answer.headers["allow"], allow, "{method} {path}");
     }
     for encoding in ["gzip", "br", "deflate", "zstd", "gzip, identity"] {
         let request = client.post(gateway.url("/v1/chat/completions")).bearer_auth(KEY);
