@@ -31,6 +31,8 @@ use crate::upstream::Upstreams;
 
 /// A data port that does not accept within this time will not.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// After SIGQUIT a successor has this long to ask for the listeners.
+const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(3);
 /// Answers still in the socket's buffers when the last call has ended.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -313,21 +315,44 @@ impl ShutdownSignalWatch for Signals {
             tracing::error!("signals cannot be received");
             return std::future::pending().await;
         };
-        tokio::select! {
-            _ = terminate.recv() => {
-                tracing::info!("SIGTERM: draining");
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-                self.shared.connections.drain();
-                ShutdownSignal::GracefulTerminate
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {
+                    tracing::info!("SIGTERM: draining");
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                    self.shared.connections.drain();
+                    return ShutdownSignal::GracefulTerminate;
+                }
+                _ = quit.recv() => {
+                    // the successor listens there for the sockets; without one Pingora would close them and end
+                    let socket = self.shared.live.load().server.upgrade_socket.clone();
+                    if !appears(&socket).await {
+                        tracing::error!(
+                            "SIGQUIT: no process waits at {} to take over; start one with --upgrade first. Going on.",
+                            socket.display()
+                        );
+                        continue;
+                    }
+                    tracing::info!("SIGQUIT: handing over");
+                    self.shared.connections.hand_over();
+                    return ShutdownSignal::GracefulUpgrade;
+                }
+                _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
             }
-            _ = quit.recv() => {
-                tracing::info!("SIGQUIT: handing over");
-                self.shared.connections.hand_over();
-                ShutdownSignal::GracefulUpgrade
-            }
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
         }
     }
+}
+
+/// Whether the successor's socket is there, or comes soon: it may just be starting.
+async fn appears(socket: &std::path::Path) -> bool {
+    let begun = Instant::now();
+    while !socket.exists() {
+        if begun.elapsed() > SUCCESSOR_PATIENCE {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    true
 }
 
 /// Pingora waits its grace period in full; once the listeners are closed and the last call has ended there is nothing to wait for.

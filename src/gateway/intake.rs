@@ -39,16 +39,18 @@ impl Buffered {
 }
 
 impl Share {
+    /// Refuse early what would not fit now. Nothing is held for bytes that were only announced: a few idle clients could take all.
+    fn room_for(&self, bytes: usize, limit: usize) -> Result<()> {
+        if self.of.bytes().saturating_add(bytes) > limit { Err(no_room()) } else { Ok(()) }
+    }
+
     /// Hold `bytes` in all, or refuse when all calls together would hold more than `limit`.
     fn grow_to(&mut self, bytes: usize, limit: usize) -> Result<()> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|m| *m > 0) else { return Ok(()) };
         let before = self.of.0.fetch_add(more, Ordering::AcqRel);
         if before.saturating_add(more) > limit {
             self.of.0.fetch_sub(more, Ordering::AcqRel);
-            return Err(Error::new(
-                Kind::Overloaded { retry_after: Duration::from_secs(1) },
-                "The gateway holds as many request bytes as it may; try again in a moment.",
-            ));
+            return Err(no_room());
         }
         self.bytes = bytes;
         Ok(())
@@ -79,7 +81,7 @@ pub async fn read(
     if declared > server.body_limit {
         return Err(too_large());
     }
-    share.grow_to(declared, server.buffer_limit)?;
+    share.room_for(declared, server.buffer_limit)?;
     if expects_continue {
         session.write_continue_response().await.map_err(gone)?;
     }
@@ -112,6 +114,13 @@ pub async fn read(
         Ok(Bytes::from(body))
     };
     tokio::time::timeout(server.body_timeout, whole).await.unwrap_or_else(|_| Err(slow()))
+}
+
+fn no_room() -> Error {
+    Error::new(
+        Kind::Overloaded { retry_after: Duration::from_secs(1) },
+        "The gateway holds as many request bytes as it may; try again in a moment.",
+    )
 }
 
 fn slow() -> Error {

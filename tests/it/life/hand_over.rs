@@ -56,3 +56,13 @@ async fn a_successor_takes_over_under_load_and_no_call_fails() {
     assert!(log.iter().all(|line| line["status"] == 200), "{log:#?}");
     drop(successor);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_successor_a_hand_over_is_refused_and_it_serves_on() {
+    let upstream = upstream().await;
+    let gateway = gateway_to(upstream.address).await;
+    gateway.signal(libc::SIGQUIT);
+    eventually("the refusal is logged", || async { gateway.stderr().contains("no process waits") }).await;
+    let answer = gateway.chat(&client(), "gpt-4o-mini", false).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+}
