@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
@@ -98,10 +97,6 @@ impl Upstreams {
     pub async fn release(&self, reply: Reply) {
         let idle = reply.peer.idle_timeout();
         self.connector.release_http_session(reply.session, &*reply.peer, idle).await;
-    }
-
-    pub fn connector(&self) -> &Connector {
-        &self.connector
     }
 }
 
