@@ -59,9 +59,11 @@ pub enum Kind {
     },
     /// The provider does not offer this operation.
     Unsupported,
-    /// The provider answered with an error that we passed on; the status is its own.
+    /// The provider answered with an error. The status is its own; a dialect may know a better one for its clients.
     UpstreamRefused {
         status: u16,
+        reason: Refused,
+        retry_after: Option<Duration>,
     },
     /// The provider could not be reached, or broke off.
     UpstreamFailed,
@@ -70,6 +72,31 @@ pub enum Kind {
     ClientGone,
     ShuttingDown,
     Internal,
+}
+
+/// Why a provider refused, whatever its dialect. Closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// It could not use the request.
+    BadRequest,
+    /// It does not know the gateway's credential: the operator's fault, not the caller's.
+    Auth,
+    /// The credential may not do this.
+    Permission,
+    /// No such model or path.
+    NotFound,
+    TooLarge,
+    RateLimit,
+    /// It has no room for anybody (Anthropic's 529).
+    Overloaded,
+    /// The prompt is longer than the model's window.
+    ContextLength,
+    /// A filter of the provider took offence.
+    ContentFilter,
+    /// The operator's account is empty or over its quota.
+    Billing,
+    Timeout,
+    ServerError,
 }
 
 /// Whose fault it is: for the log, and so that an alert on our own faults stays quiet when a client errs.
@@ -83,6 +110,11 @@ pub enum Blame {
 // === impl Kind ===
 
 impl Kind {
+    /// A provider's refusal of which only the status is known.
+    pub fn refused(status: u16) -> Self {
+        Kind::UpstreamRefused { status, reason: Refused::of_status(status), retry_after: None }
+    }
+
     /// The HTTP status of our own answer. 499 (client gone) is for the log alone.
     pub fn status(self) -> u16 {
         match self {
@@ -100,7 +132,7 @@ impl Kind {
             Kind::ClientGone => 499,
             Kind::Internal => 500,
             Kind::Unsupported => 400,
-            Kind::UpstreamRefused { status } => status,
+            Kind::UpstreamRefused { status, .. } => status,
             Kind::UpstreamFailed => 502,
             Kind::Overloaded { .. } | Kind::ShuttingDown => 503,
             Kind::UpstreamTimeout => 504,
@@ -158,10 +190,49 @@ impl Kind {
     pub fn retry_after(self) -> Option<u64> {
         let after = match self {
             Kind::RateLimited { retry_after } | Kind::Overloaded { retry_after } => retry_after,
+            Kind::UpstreamRefused { retry_after: Some(retry_after), .. } => retry_after,
             Kind::ShuttingDown => Duration::from_secs(1),
             _ => return None,
         };
         Some(after.as_secs() + u64::from(after.subsec_nanos() > 0))
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// By the status alone, for a body that says nothing.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            401 => Refused::Auth,
+            402 => Refused::Billing,
+            403 => Refused::Permission,
+            404 | 410 => Refused::NotFound,
+            408 | 504 => Refused::Timeout,
+            413 => Refused::TooLarge,
+            429 => Refused::RateLimit,
+            503 | 529 => Refused::Overloaded,
+            500.. => Refused::ServerError,
+            _ => Refused::BadRequest,
+        }
+    }
+
+    /// Metric label and log field.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refused::BadRequest => "bad_request",
+            Refused::Auth => "auth",
+            Refused::Permission => "permission",
+            Refused::NotFound => "not_found",
+            Refused::TooLarge => "too_large",
+            Refused::RateLimit => "rate_limit",
+            Refused::Overloaded => "overloaded",
+            Refused::ContextLength => "context_length",
+            Refused::ContentFilter => "content_filter",
+            Refused::Billing => "billing",
+            Refused::Timeout => "timeout",
+            Refused::ServerError => "server_error",
+        }
     }
 }
 

@@ -2,17 +2,65 @@
 
 use std::fmt;
 
+use crate::chat::Dialect;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     ChatCompletions,
     Completions,
     Embeddings,
     Responses,
+    /// Anthropic messages.
+    Messages,
+    /// Anthropic messages/count_tokens.
+    CountMessageTokens,
+    /// Gemini generateContent and streamGenerateContent.
+    GenerateContent,
+    /// Gemini countTokens.
+    CountContentTokens,
+    /// Gemini embedContent and batchEmbedContents.
+    EmbedContent,
+    /// Bedrock Converse and ConverseStream.
+    Converse,
+    /// Bedrock InvokeModel, for embeddings.
+    Invoke,
+    /// Cohere chat, version 2.
+    CohereChat,
+    /// Cohere embed, version 2.
+    CohereEmbed,
+    /// Cohere's rerank and what is shaped like it.
+    Rerank,
+    /// Ollama's own embeddings.
+    OllamaEmbed,
+}
+
+/// In whose words errors are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Grammar {
+    #[default]
+    OpenAi,
+    Anthropic,
+    Google,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 4] =
-        [Operation::ChatCompletions, Operation::Completions, Operation::Embeddings, Operation::Responses];
+    pub const ALL: [Operation; 15] = [
+        Operation::ChatCompletions,
+        Operation::Completions,
+        Operation::Embeddings,
+        Operation::Responses,
+        Operation::Messages,
+        Operation::CountMessageTokens,
+        Operation::GenerateContent,
+        Operation::CountContentTokens,
+        Operation::EmbedContent,
+        Operation::Converse,
+        Operation::Invoke,
+        Operation::CohereChat,
+        Operation::CohereEmbed,
+        Operation::Rerank,
+        Operation::OllamaEmbed,
+    ];
 
     /// The word in config, log and metric (OpenTelemetry GenAI `gen_ai.operation.name` where it has one).
     pub fn name(self) -> &'static str {
@@ -21,6 +69,17 @@ impl Operation {
             Operation::Completions => "completions",
             Operation::Embeddings => "embeddings",
             Operation::Responses => "responses",
+            Operation::Messages => "messages",
+            Operation::CountMessageTokens => "count_message_tokens",
+            Operation::GenerateContent => "generate_content",
+            Operation::CountContentTokens => "count_content_tokens",
+            Operation::EmbedContent => "embed_content",
+            Operation::Converse => "converse",
+            Operation::Invoke => "invoke",
+            Operation::CohereChat => "cohere_chat",
+            Operation::CohereEmbed => "cohere_embed",
+            Operation::Rerank => "rerank",
+            Operation::OllamaEmbed => "ollama_embed",
         }
     }
 
@@ -29,13 +88,72 @@ impl Operation {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 
-    /// The path below a provider's base URL in the OpenAI dialect.
+    /// The conversation grammar it is written in; `None` for what is not a conversation.
+    pub fn dialect(self) -> Option<Dialect> {
+        match self {
+            Operation::ChatCompletions => Some(Dialect::OpenAiChat),
+            Operation::Responses => Some(Dialect::OpenAiResponses),
+            Operation::Messages => Some(Dialect::Anthropic),
+            Operation::GenerateContent => Some(Dialect::Gemini),
+            Operation::Converse => Some(Dialect::Bedrock),
+            Operation::CohereChat => Some(Dialect::Cohere),
+            Operation::Completions
+            | Operation::Embeddings
+            | Operation::CountMessageTokens
+            | Operation::CountContentTokens
+            | Operation::EmbedContent
+            | Operation::Invoke
+            | Operation::CohereEmbed
+            | Operation::Rerank
+            | Operation::OllamaEmbed => None,
+        }
+    }
+
+    /// In whose words a client that uses it reads errors.
+    pub fn grammar(self) -> Grammar {
+        match self {
+            Operation::Messages | Operation::CountMessageTokens => Grammar::Anthropic,
+            Operation::GenerateContent | Operation::CountContentTokens | Operation::EmbedContent => Grammar::Google,
+            Operation::ChatCompletions
+            | Operation::Completions
+            | Operation::Embeddings
+            | Operation::Responses
+            | Operation::Converse
+            | Operation::Invoke
+            | Operation::CohereChat
+            | Operation::CohereEmbed
+            | Operation::Rerank
+            | Operation::OllamaEmbed => Grammar::OpenAi,
+        }
+    }
+
+    /// The path below a provider's base URL; `{model}` stands for the percent-encoded model.
     pub fn path(self) -> &'static str {
         match self {
             Operation::ChatCompletions => "/chat/completions",
             Operation::Completions => "/completions",
             Operation::Embeddings => "/embeddings",
             Operation::Responses => "/responses",
+            Operation::Messages => "/messages",
+            Operation::CountMessageTokens => "/messages/count_tokens",
+            Operation::GenerateContent => "/models/{model}:generateContent",
+            Operation::CountContentTokens => "/models/{model}:countTokens",
+            Operation::EmbedContent => "/models/{model}:batchEmbedContents",
+            Operation::Converse => "/model/{model}/converse",
+            Operation::Invoke => "/model/{model}/invoke",
+            Operation::CohereChat => "/v2/chat",
+            Operation::CohereEmbed => "/v2/embed",
+            Operation::Rerank => "/v2/rerank",
+            Operation::OllamaEmbed => "/api/embed",
+        }
+    }
+
+    /// The path of a call that is answered as a stream, where it is another one.
+    pub fn stream_path(self) -> Option<&'static str> {
+        match self {
+            Operation::GenerateContent => Some("/models/{model}:streamGenerateContent?alt=sse"),
+            Operation::Converse => Some("/model/{model}/converse-stream"),
+            _ => None,
         }
     }
 }

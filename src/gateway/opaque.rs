@@ -212,7 +212,7 @@ pub fn response(head: &mut ResponseHeader, call: &mut Call) -> pingora::Result<O
         head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(|v| v.chars().take(128).collect());
     if call.status >= 400 {
         call.fail(&Error::new(
-            Kind::UpstreamRefused { status: call.status },
+            Kind::refused(call.status),
             format!("The provider answered with status {}.", call.status),
         ));
     }
@@ -268,7 +268,7 @@ impl Refusal {
             return Some(splice::scrubbed(&self.body, provider));
         }
         let say = format!("The provider answered with status {status}.");
-        Some(openai::error::body(&Error::new(Kind::UpstreamRefused { status }, say)))
+        Some(openai::error::body(&Error::new(Kind::refused(status), say)))
     }
 }
 

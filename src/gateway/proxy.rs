@@ -340,8 +340,8 @@ impl ProxyHttp for Gateway {
             let outcome = match &call.error {
                 None => "ok",
                 Some(failed) => match failed.kind {
-                    Kind::UpstreamRefused { status: 429 } => "rate_limited",
-                    Kind::UpstreamRefused { status } if status < 500 => "client_error",
+                    Kind::UpstreamRefused { status: 429, .. } => "rate_limited",
+                    Kind::UpstreamRefused { status, .. } if status < 500 => "client_error",
                     Kind::UpstreamRefused { .. } => "server_error",
                     Kind::UpstreamTimeout => "timeout",
                     Kind::ClientGone => "cancelled",

@@ -42,6 +42,9 @@ const OPAQUE: [(&str, &[Method]); 11] = [
     ("fine_tuning", &[Method::GET, Method::POST]),
 ];
 
+const OPENAI: [Operation; 4] =
+    [Operation::ChatCompletions, Operation::Completions, Operation::Embeddings, Operation::Responses];
+
 const RAW_METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// The route of a path (already checked by `front`) and method.
@@ -58,7 +61,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route> {
     }
     // SDKs that want a vendor's mount find the same paths below `/openai`
     let path_v1 = path.strip_prefix("/openai").unwrap_or(path).strip_prefix("/v1/").ok_or_else(unknown)?;
-    if let Some(operation) = Operation::ALL.into_iter().find(|o| o.path()[1..] == *path_v1) {
+    if let Some(operation) = OPENAI.into_iter().find(|o| o.path()[1..] == *path_v1) {
         allow(method, &[Method::POST])?;
         return Ok(Route::Llm(operation));
     }

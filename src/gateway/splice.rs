@@ -204,9 +204,7 @@ async fn stream(
             call.fail(&error);
             let event = match operation {
                 Operation::Responses => openai::error::responses_event(&error, tap.next_sequence),
-                Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
-                    openai::error::chat_event(&error)
-                }
+                _ => openai::error::chat_event(&error),
             };
             write(session, call, Some(event), true).await?;
             Ok(Ended::Broken)
@@ -370,7 +368,7 @@ async fn refusal(
         }
     }
     let status = upstream.status();
-    let error = Error::new(Kind::UpstreamRefused { status }, format!("The provider answered with status {status}."));
+    let error = Error::new(Kind::refused(status), format!("The provider answered with status {status}."));
     call.fail(&error);
     call.status = status;
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));

@@ -64,7 +64,7 @@ impl<'a> Object<'a> {
     /// Scan a whole text that must be one object.
     pub fn scan(text: &'a [u8]) -> Result<Object<'a>, ScanError> {
         let text = std::str::from_utf8(text).map_err(|e| ScanError { at: e.valid_up_to(), what: Fault::NotUtf8 })?;
-        let mut scanner = Scanner { text: text.as_bytes(), at: 0 };
+        let mut scanner = Scanner::new(text);
         scanner.space();
         if scanner.peek() != Some(b'{') {
             return Err(scanner.fault(Fault::NotAnObject));
@@ -185,26 +185,30 @@ impl Seen {
 // === the scanner ===
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Escaped {
+pub(super) enum Escaped {
     Yes,
     No,
 }
 
-struct Scanner<'a> {
+pub(super) struct Scanner<'a> {
     text: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
 }
 
-impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Scanner { text: text.as_bytes(), at: 0 }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    fn fault(&self, what: Fault) -> ScanError {
+    pub(super) fn fault(&self, what: Fault) -> ScanError {
         ScanError { at: self.at, what }
     }
 
-    fn next(&mut self) -> Result<u8, ScanError> {
+    pub(super) fn next(&mut self) -> Result<u8, ScanError> {
         match self.peek() {
             Some(byte) => {
                 self.at += 1;
@@ -214,7 +218,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn expect(&mut self, want: u8) -> Result<(), ScanError> {
+    pub(super) fn expect(&mut self, want: u8) -> Result<(), ScanError> {
         match self.next()? {
             byte if byte == want => Ok(()),
             byte => {
@@ -224,14 +228,14 @@ impl Scanner<'_> {
         }
     }
 
-    fn space(&mut self) {
+    pub(super) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
     /// Over a string, from quote to quote.
-    fn string(&mut self) -> Result<Escaped, ScanError> {
+    pub(super) fn string(&mut self) -> Result<Escaped, ScanError> {
         self.expect(b'"')?;
         let mut escaped = Escaped::No;
         loop {
@@ -264,30 +268,9 @@ impl Scanner<'_> {
         }
     }
 
-    /// Over bytes that end no string and need no thought: whole blocks while nothing special is in them (the compiler turns the fold into
-    /// vector code), then eight bytes at a time to the very place.
+    /// Over bytes that end no string and need no thought.
     fn plain(&mut self) {
-        const BLOCK: usize = 32;
-        let special = |b: u8| (b == b'"') | (b == b'\\') | (b < 0x20);
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let mut over = 0;
-        for block in rest.chunks_exact(BLOCK) {
-            if block.iter().fold(false, |found, b| found | special(*b)) {
-                break;
-            }
-            over += BLOCK;
-        }
-        for word in rest[over..].chunks_exact(8) {
-            let Ok(word) = <[u8; 8]>::try_from(word) else { break };
-            let found = special_bytes(u64::from_le_bytes(word));
-            if found != 0 {
-                self.at += over + (found.trailing_zeros() / 8) as usize;
-                return;
-            }
-            over += 8;
-        }
-        over += rest[over..].iter().take_while(|b| !special(**b)).count();
-        self.at += over;
+        self.at += plain(self.text.get(self.at..).unwrap_or_default());
     }
 
     /// Over one value of any kind. No recursion: one bit a level says whether it is an object.
@@ -364,14 +347,14 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), ScanError> {
+    pub(super) fn word(&mut self, word: &[u8]) -> Result<(), ScanError> {
         for want in word {
             self.expect(*want)?;
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), ScanError> {
+    pub(super) fn number(&mut self) -> Result<(), ScanError> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -405,6 +388,29 @@ impl Scanner<'_> {
             self.at += 1;
         }
     }
+}
+
+/// How many bytes come before the first quote, backslash or control character: whole blocks while nothing special is in them (the
+/// compiler turns the fold into vector code), then eight bytes at a time to the very place.
+pub(super) fn plain(text: &[u8]) -> usize {
+    const BLOCK: usize = 32;
+    let special = |b: u8| (b == b'"') | (b == b'\\') | (b < 0x20);
+    let mut over = 0;
+    for block in text.chunks_exact(BLOCK) {
+        if block.iter().fold(false, |found, b| found | special(*b)) {
+            break;
+        }
+        over += BLOCK;
+    }
+    for word in text[over..].chunks_exact(8) {
+        let Ok(word) = <[u8; 8]>::try_from(word) else { break };
+        let found = special_bytes(u64::from_le_bytes(word));
+        if found != 0 {
+            return over + (found.trailing_zeros() / 8) as usize;
+        }
+        over += 8;
+    }
+    over + text[over..].iter().take_while(|b| !special(**b)).count()
 }
 
 /// The top bit of each byte that is a quote, a backslash or a control character. Exact up to the lowest one found; above it a borrow may

@@ -96,10 +96,7 @@ impl Envelope {
 
 /// Whether a provider has to be asked for usage in streams of this operation.
 pub fn usage_is_optional(operation: Operation) -> bool {
-    match operation {
-        Operation::ChatCompletions | Operation::Completions => true,
-        Operation::Embeddings | Operation::Responses => false,
-    }
+    matches!(operation, Operation::ChatCompletions | Operation::Completions)
 }
 
 fn scan(body: &[u8]) -> Result<Object<'_>> {

@@ -87,7 +87,10 @@ impl Tap {
         let event = Event::read(&frame);
         let Some(data) = event.data.as_deref() else { return Some(frame) };
         match self.operation {
-            Operation::ChatCompletions | Operation::Completions | Operation::Embeddings => {
+            // some vendors leave the event's name to the data
+            Operation::Responses if event.name.is_empty() => self.see_response_event(kind_of(data), data),
+            Operation::Responses => self.see_response_event(event.name, data),
+            _ => {
                 if data == b"[DONE]" {
                     self.ended = true;
                     return Some(frame);
@@ -97,9 +100,6 @@ impl Tap {
                     return without_usage(&frame, data);
                 }
             }
-            // some vendors leave the event's name to the data
-            Operation::Responses if event.name.is_empty() => self.see_response_event(kind_of(data), data),
-            Operation::Responses => self.see_response_event(event.name, data),
         }
         Some(frame)
     }

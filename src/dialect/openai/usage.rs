@@ -45,6 +45,7 @@ pub fn read(usage: &str) -> Option<Usage> {
         output: Tokens(output),
         // some vendors count reasoning beside the output instead of within it; the invariant holds for what we keep
         reasoning: Tokens(reasoning.min(output)),
+        ..Usage::default()
     })
 }
 
@@ -74,6 +75,7 @@ mod tests {
             cache_read: Tokens(cache_read),
             output: Tokens(output),
             reasoning: Tokens(reasoning),
+            ..Usage::default()
         })
     }
 

@@ -1,0 +1,101 @@
+//! What a translation could not carry. Every encoder keeps this book: a field is carried, or it is in here.
+
+use std::borrow::Cow;
+
+use crate::json::At;
+
+/// So many losses are kept with their place; the rest is counted.
+pub const KEPT: usize = 64;
+
+/// One thing that did not arrive as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Where it, or the object it is a member of, was read. `At::NOWHERE` when it was in no text.
+    pub at: At,
+    /// The member below `at`, in the writer's own spelling (`detail`, `image_url.detail`); empty when `at` is the thing itself.
+    pub member: Cow<'static, str>,
+    pub how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It is not in what was sent.
+    Dropped,
+    /// Something near it is: a value clamped, a block turned into text, an order changed.
+    Changed,
+    /// The request means something else without it (the history behind `previous_response_id`): never sent, whatever `on_loss` says.
+    Essential,
+}
+
+/// The ledger of one encoding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    list: Vec<Loss>,
+    /// All of them, those beyond [`KEPT`] included.
+    pub count: usize,
+}
+
+// === impl Losses ===
+
+impl Losses {
+    pub fn book(&mut self, at: At, member: impl Into<Cow<'static, str>>, how: How) {
+        self.count += 1;
+        // an essential one is always kept: it decides
+        if self.list.len() < KEPT || how == How::Essential {
+            let loss = Loss { at, member: member.into(), how };
+            if self.list.contains(&loss) {
+                self.count -= 1;
+            } else {
+                self.list.push(loss);
+            }
+        }
+    }
+
+    pub fn dropped(&mut self, at: At, member: impl Into<Cow<'static, str>>) {
+        self.book(at, member, How::Dropped);
+    }
+
+    pub fn changed(&mut self, at: At, member: impl Into<Cow<'static, str>>) {
+        self.book(at, member, How::Changed);
+    }
+
+    pub fn essential(&mut self, at: At, member: impl Into<Cow<'static, str>>) {
+        self.book(at, member, How::Essential);
+    }
+
+    /// Everything in an [`super::Extra`] that was written in another dialect.
+    pub fn extra(&mut self, extra: &super::Extra<'_>) {
+        for member in &extra.0 {
+            self.dropped(member.at, "");
+        }
+    }
+
+    pub fn merge(&mut self, other: Losses) {
+        let beyond = other.count - other.list.len();
+        for loss in other.list {
+            self.book(loss.at, loss.member, loss.how);
+        }
+        self.count += beyond;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Loss> {
+        self.list.iter()
+    }
+}
+
+// === impl How ===
+
+impl How {
+    /// Metric label and log field.
+    pub fn label(self) -> &'static str {
+        match self {
+            How::Dropped => "dropped",
+            How::Changed => "changed",
+            How::Essential => "essential",
+        }
+    }
+}
