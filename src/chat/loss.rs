@@ -7,6 +7,10 @@ use crate::json::At;
 /// So many losses are kept with their place; the rest is counted.
 pub const KEPT: usize = 64;
 
+/// Members of any dialect without which a request asks for something else: what they stand for is kept at the provider they name.
+pub const ESSENTIAL: [&str; 6] =
+    ["previous_response_id", "conversation", "prompt", "cachedContent", "cached_content", "container"];
+
 /// One thing that did not arrive as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
@@ -66,7 +70,8 @@ impl Losses {
     /// Everything in an [`super::Extra`] that was written in another dialect.
     pub fn extra(&mut self, extra: &super::Extra<'_>) {
         for member in &extra.0 {
-            self.dropped(member.at, "");
+            let how = if ESSENTIAL.contains(&&*member.name) { How::Essential } else { How::Dropped };
+            self.book(member.at, "", how);
         }
     }
 
