@@ -2,11 +2,13 @@
 //!
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
+pub mod adapt;
 pub mod codec;
 pub mod frame;
 pub mod openai;
 mod operation;
 pub mod sse;
+pub mod undo;
 
 pub use crate::chat::Dialect;
 pub use codec::{

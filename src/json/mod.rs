@@ -8,5 +8,5 @@ pub mod write;
 
 pub use scan::{Member, Object, ScanError, Span};
 pub use splice::{Patch, Spliced};
-pub use tree::{At, Members, Node, Value, Wrong, path_at};
+pub use tree::{At, Members, Node, Paths, Value, Wrong};
 pub use write::Writer;

@@ -12,7 +12,7 @@ use super::scan::{Escaped, Fault, MAX_DEPTH, ScanError, Scanner, unquote};
 /// Most values in one text: about 20 MB of tree.
 pub const MAX_NODES: usize = 250_000;
 
-/// Byte offset of a value in the text it was read from. Becomes a JSON path only when somebody needs to read it ([`super::path_at`]).
+/// Byte offset of a value in the text it was read from. Becomes a JSON path only when somebody needs to read it ([`Paths`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At(u32);
 
@@ -412,36 +412,50 @@ mod serde_bytes_of {
     }
 }
 
-/// The JSON path of the value that lies at an offset of a text: `messages[3].content[1].cache_control`. Empty for the whole text, for
-/// [`At::NOWHERE`], and for a text that cannot be read.
-pub fn path_at(text: &[u8], at: At) -> String {
-    let mut path = String::new();
-    let Some(offset) = at.offset() else { return path };
-    let Ok(mut node) = Node::parse_reply(text) else { return path };
-    let base = text.as_ptr() as usize;
-    let holds = |node: &Node<'_>| {
-        let start = node.raw.as_ptr() as usize - base;
-        (start..start + node.raw.len()).contains(&offset)
-    };
-    while node.at != at {
-        node = match node.value {
-            Value::Array(items) => {
-                let Some((n, item)) = items.into_iter().enumerate().find(|(_, item)| holds(item)) else { break };
-                path.push_str(&format!("[{n}]"));
-                item
-            }
-            Value::Object(members) => {
-                let Some((name, member)) = members.into_iter().find(|(_, member)| holds(member)) else { break };
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&name);
-                member
-            }
-            Value::Null | Value::Bool(_) | Value::Number | Value::String(_) => break,
-        };
+/// A text as a map from offsets to JSON paths. Reads the text once, and only when it is asked.
+#[derive(Debug)]
+pub struct Paths<'a> {
+    text: &'a [u8],
+    root: Option<Node<'a>>,
+}
+
+// === impl Paths ===
+
+impl<'a> Paths<'a> {
+    pub fn new(text: &'a [u8]) -> Self {
+        Paths { text, root: None }
     }
-    path
+
+    /// The path of the value that begins at an offset: `messages[3].content[1].cache_control`. Empty for the whole text, for
+    /// [`At::NOWHERE`], and for a text that cannot be read.
+    pub fn of(&mut self, at: At) -> String {
+        let mut path = String::new();
+        let Some(offset) = at.offset() else { return path };
+        if self.root.is_none() {
+            self.root = Node::parse_reply(self.text).ok();
+        }
+        let Some(mut node) = self.root.as_ref() else { return path };
+        let holds = |node: &Node<'_>| node.at.offset().is_some_and(|at| (at..at + node.raw.len()).contains(&offset));
+        while node.at != at {
+            node = match &node.value {
+                Value::Array(items) => {
+                    let Some((n, item)) = items.iter().enumerate().find(|(_, item)| holds(item)) else { break };
+                    path.push_str(&format!("[{n}]"));
+                    item
+                }
+                Value::Object(members) => {
+                    let Some((name, member)) = members.0.iter().find(|(_, member)| holds(member)) else { break };
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(name);
+                    member
+                }
+                Value::Null | Value::Bool(_) | Value::Number | Value::String(_) => break,
+            };
+        }
+        path
+    }
 }
 
 #[cfg(test)]
@@ -498,11 +512,12 @@ mod tests {
         let root = Node::parse(text).unwrap();
         let turn = &root.as_object().unwrap().get("messages").unwrap().as_array().unwrap()[1];
         let block = &turn.as_object().unwrap().get("content").unwrap().as_array().unwrap()[1];
-        assert_eq!(path_at(text, block.at), "messages[1].content[1]");
+        let mut paths = Paths::new(text);
+        assert_eq!(paths.of(block.at), "messages[1].content[1]");
         let mark = block.as_object().unwrap().get("cache_control").unwrap();
-        assert_eq!(path_at(text, mark.at), "messages[1].content[1].cache_control");
-        assert_eq!(path_at(text, root.at), "");
-        assert_eq!(path_at(text, At::NOWHERE), "");
+        assert_eq!(paths.of(mark.at), "messages[1].content[1].cache_control");
+        assert_eq!(paths.of(root.at), "");
+        assert_eq!(paths.of(At::NOWHERE), "");
     }
 
     proptest! {
