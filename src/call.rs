@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::chat::Usage;
+use crate::chat::{How, Usage};
 use crate::config::Snapshot;
 use crate::config::snapshot::Key;
-use crate::dialect::Operation;
+use crate::dialect::{Grammar, Operation};
 use crate::error::{Error, Kind};
 use crate::id::{ProviderName, RequestId};
 
@@ -25,6 +25,8 @@ pub struct Call {
     /// Which row of the router answered.
     pub route: &'static str,
     pub operation: Option<Operation>,
+    /// In whose words the client reads errors.
+    pub grammar: Grammar,
     pub lane: Option<Lane>,
     /// As the client asked for it.
     pub model: Option<Box<str>>,
@@ -41,6 +43,8 @@ pub struct Call {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub usage: Option<Usage>,
+    /// What a translation could not carry.
+    pub losses: Lost,
     pub output_frames: u64,
     /// Since `started`.
     pub first_byte: Option<Duration>,
@@ -54,10 +58,21 @@ pub struct Call {
 pub enum Lane {
     /// The client's bytes, patched in place.
     Splice,
+    /// Said again in another dialect.
+    Bridge,
     /// Bytes in, bytes out.
     Opaque,
     /// Answered here.
     Local,
+}
+
+/// The losses of a call, by their JSON paths.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// `messages[0].name`; of a reply, `reply.choices[1]`.
+    pub places: Vec<(String, How)>,
+    /// All of them, those without a place in the list included.
+    pub count: usize,
 }
 
 /// Why a call failed, for the record.
@@ -81,6 +96,7 @@ impl Call {
             method: http::Method::GET,
             route: "none",
             operation: None,
+            grammar: Grammar::OpenAi,
             lane: None,
             model: None,
             model_listed: false,
@@ -94,6 +110,7 @@ impl Call {
             bytes_in: 0,
             bytes_out: 0,
             usage: None,
+            losses: Lost::default(),
             output_frames: 0,
             first_byte: None,
             first_token: None,
@@ -128,6 +145,7 @@ impl Lane {
     pub fn name(self) -> &'static str {
         match self {
             Lane::Splice => "splice",
+            Lane::Bridge => "bridge",
             Lane::Opaque => "opaque",
             Lane::Local => "local",
         }

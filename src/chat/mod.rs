@@ -14,6 +14,7 @@ pub mod request;
 pub mod response;
 pub mod seal;
 pub mod tool;
+mod unfold;
 mod usage;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ pub use request::{Effort, Format, Reasoning, Request, Role, Schema, Turn};
 pub use response::{Choice, Logprob, Response, Stop, StopReason};
 pub use seal::{Issuer, Seal};
 pub use tool::{CallKind, Function, ServerTool, ServerToolKind, Tool, ToolChoice};
+pub use unfold::unfold;
 pub use usage::Usage;
 
 use crate::json::{At, Members};

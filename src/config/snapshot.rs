@@ -142,6 +142,8 @@ pub struct Provider {
     /// Extra headers on each call.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub stream_usage: StreamUsage,
+    pub bridge: Vec<Operation>,
+    pub manners: crate::dialect::Manners,
     pub http: HttpVersion,
     /// PEM bundle of the only authorities accepted for this provider; `None`: the system's.
     pub ca: Option<Arc<[u8]>>,
@@ -316,5 +318,19 @@ impl Default for Timeouts {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
         }
+    }
+}
+
+/// What happens when a translation cannot carry all of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    #[default]
+    Report,
+    Refuse,
+}
+
+impl Provider {
+    pub fn offers(&self, operation: Operation, _model: &str) -> bool {
+        self.paths.contains_key(&operation)
     }
 }

@@ -147,6 +147,8 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         timeouts: deadlines,
         missing_env,
         pool_key: _,
+        bridge: _,
+        manners: _,
     } = provider;
     let scheme = if base.tls { "https" } else { "http" };
     let authority = base.authority.to_str().unwrap_or_default();

@@ -18,3 +18,33 @@ pub struct Frame<'f> {
     /// AWS `:message-type` is `exception` or `error`.
     pub exception: bool,
 }
+
+/// Cuts a reply's bytes into frames.
+pub struct Cutter(super::sse::Frames);
+
+impl Cutter {
+    pub fn new(_framing: Framing) -> Self {
+        Cutter(super::sse::Frames::default())
+    }
+
+    pub fn push(
+        &mut self,
+        chunk: bytes::Bytes,
+        mut each: impl FnMut(Frame<'_>) -> Result<(), super::Garbled>,
+    ) -> Result<(), super::Garbled> {
+        let mut failed = Ok(());
+        self.0
+            .push(chunk, |frame| {
+                let event = super::sse::Event::read(&frame);
+                if let (Some(data), Ok(())) = (&event.data, &failed) {
+                    failed = each(Frame { name: event.name, data, exception: false });
+                }
+            })
+            .map_err(|_| super::Garbled::new("an event is too large"))?;
+        failed
+    }
+
+    pub fn finish(&mut self) -> Result<(), super::Garbled> {
+        Ok(())
+    }
+}

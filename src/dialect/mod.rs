@@ -4,6 +4,7 @@
 
 pub mod adapt;
 pub mod codec;
+pub mod envelope;
 pub mod frame;
 pub mod openai;
 mod operation;
@@ -17,3 +18,22 @@ pub use codec::{
 };
 pub use frame::{Frame, Framing};
 pub use operation::{Grammar, Operation};
+
+/// How clients speak an operation; `None` for what is no conversation.
+pub fn inbound(operation: Operation) -> Option<&'static dyn Inbound> {
+    let _ = operation;
+    None
+}
+
+/// How providers speak a dialect.
+pub fn outbound(dialect: Dialect) -> &'static dyn Outbound {
+    let _ = dialect;
+    unreachable!()
+}
+
+/// Status and body of an error, so that the SDKs of its grammar raise their own exception classes.
+pub fn error(grammar: Grammar, error: &crate::error::Error) -> (u16, bytes::Bytes) {
+    match grammar {
+        Grammar::OpenAi | Grammar::Anthropic | Grammar::Google => (error.kind.status(), openai::error::body(error)),
+    }
+}

@@ -1,7 +1,7 @@
 //! The heart: one LLM call from the client's body to its answer.
 //!
 //! ```text
-//! read body -> scan -> target -> patch -> attempt -> reply (forward + tap)
+//! read body -> scan -> target -> lane -> patch, or say it in other words -> attempt -> reply (forward + tap, or say it back)
 //! ```
 //!
 //! The steps stand in this order in [`run`]; each is a function of its own further down or in the module it names.
@@ -16,24 +16,36 @@ use pingora_proxy::Session;
 
 use super::front::Admitted;
 use super::proxy::Shared;
-use super::{fault, intake, reply, splice};
+use super::router::Inquiry;
+use super::{bridge, fault, intake, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Provider, StreamUsage};
-use crate::dialect::Operation;
-use crate::dialect::openai::request::{Envelope, usage_is_optional};
+use crate::dialect::envelope::{Envelope, usage_is_optional};
+use crate::dialect::{Framing, Operation};
 use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
 use crate::provider;
-use crate::route::{self, Target};
+use crate::route::{self, Target, Way};
 use crate::upstream::Reply;
 
-/// Client fields that are sent on. All others stay here: an allow-list, since a provider may give meaning to any name.
-const SENT_ON: [&str; 6] =
-    ["idempotency-key", "openai-beta", "x-client-request-id", "traceparent", "tracestate", "baggage"];
+/// Client fields that are sent on whatever the lane. All others stay here: an allow-list, since a provider may give meaning to any name.
+const TRACED: [&str; 4] = ["x-client-request-id", "traceparent", "tracestate", "baggage"];
+/// And those that belong to the OpenAI dialect, where it is spoken at both ends.
+const OPENAI: [&str; 2] = ["idempotency-key", "openai-beta"];
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const AWS_EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+
+/// What is asked of a provider, beside the body.
+pub struct Asking {
+    /// Path and query.
+    pub path: String,
+    pub accept: HeaderValue,
+    /// The client's header fields that are sent on.
+    pub sent_on: Vec<(&'static str, HeaderValue)>,
+}
 
 /// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
 pub async fn run(
@@ -41,11 +53,11 @@ pub async fn run(
     session: &mut Session,
     call: &mut Call,
     admitted: &Admitted,
-    operation: Operation,
+    inquiry: &Inquiry,
 ) -> Result<()> {
-    call.operation = Some(operation);
+    call.operation = Some(inquiry.operation);
     let mut share = shared.buffered.share();
-    let envelope = read(session, call, admitted, &mut share).await.inspect_err(|error| {
+    let envelope = read(session, call, admitted, inquiry, &mut share).await.inspect_err(|error| {
         if matches!(error.kind, Kind::Overloaded { .. }) {
             shared.metrics.limited.with_label_values(&["buffered_bytes"]).inc();
         }
@@ -54,20 +66,49 @@ pub async fn run(
     call.stream = envelope.stream;
 
     let target = route::target(&call.snapshot, call.key.as_deref(), &envelope.model)?;
-    call.lane = Some(Lane::Splice);
     call.model_listed = target.listed;
     call.provider = Some(target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&target.model));
 
-    let ask_usage = envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
-    let body = Spliced::new(&envelope.body, &envelope.patches(&target.model, ask_usage));
-    let added_usage = ask_usage && !envelope.wants_usage();
-    drop(envelope);
+    match route::way(&target, inquiry.operation)? {
+        Way::Splice => {
+            call.lane = Some(Lane::Splice);
+            let spliced = Splice::new(&envelope, inquiry.operation, &target);
+            drop(envelope);
+            let asking = Asking::splice(session, inquiry, &target, call.stream)?;
+            let reply = attempt(shared, session, call, &target, &asking, &spliced.body).await?;
+            drop(spliced.body);
+            drop(share);
+            splice::forward(shared, session, call, inquiry.operation, &target, reply, spliced.added_usage).await
+        }
+        Way::Bridge(to) => {
+            call.lane = Some(Lane::Bridge);
+            let asked = bridge::ask(call, &envelope, inquiry, to, &target)?;
+            drop(envelope);
+            let asking = Asking::bridge(session, to, &target, call.stream)?;
+            let reply = attempt(shared, session, call, &target, &asking, &asked.body).await?;
+            drop(share);
+            bridge::forward(shared, session, call, inquiry, to, &target, asked, reply).await
+        }
+    }
+}
 
-    let reply = attempt(shared, session, call, operation, &target, &body).await?;
-    drop(body);
-    drop(share);
-    splice::forward(shared, session, call, operation, &target, reply, added_usage).await
+/// The body of the splice lane.
+struct Splice {
+    body: Spliced,
+    /// Usage was asked for by us: what that adds is taken out again.
+    added_usage: bool,
+}
+
+impl Splice {
+    fn new(envelope: &Envelope, operation: Operation, target: &Target) -> Self {
+        let ask_usage =
+            envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
+        Splice {
+            body: Spliced::new(&envelope.body, &envelope.patches(&target.model, ask_usage)),
+            added_usage: ask_usage && !envelope.wants_usage(),
+        }
+    }
 }
 
 /// The body, within its bounds, and where the parts we read lie in it.
@@ -75,6 +116,7 @@ async fn read(
     session: &mut Session,
     call: &mut Call,
     admitted: &Admitted,
+    inquiry: &Inquiry,
     share: &mut intake::Share,
 ) -> Result<Envelope> {
     if let Some(encoding) = session.req_header().headers.get(http::header::CONTENT_ENCODING)
@@ -92,25 +134,57 @@ async fn read(
     }
     let body = body?;
     call.bytes_in = body.len() as u64;
-    Envelope::read(body)
+    match &inquiry.in_path {
+        Some(path) => Envelope::read_below(body, &path.model, path.stream),
+        None => Envelope::read(body, inquiry.operation),
+    }
+}
+
+// === asking ===
+
+impl Asking {
+    fn splice(session: &Session, inquiry: &Inquiry, target: &Target, stream: bool) -> Result<Self> {
+        let mut path = provider::target(&target.provider, inquiry.operation, &target.model, stream)?;
+        if let Some(in_path) = &inquiry.in_path {
+            // one operation, two actions: the client's own is asked for
+            path = path.replacen(":batchEmbedContents", &format!(":{}", in_path.action), 1);
+        }
+        let names = TRACED.iter().chain(&OPENAI);
+        Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on: fields(session, names) })
+    }
+
+    fn bridge(session: &Session, to: Operation, target: &Target, stream: bool) -> Result<Self> {
+        let path = provider::target(&target.provider, to, &target.model, stream)?;
+        let framing = to.dialect().map_or(Framing::Sse, |dialect| crate::dialect::outbound(dialect).framing());
+        Ok(Asking { path, accept: accept(framing, stream), sent_on: fields(session, TRACED.iter()) })
+    }
+}
+
+fn accept(framing: Framing, stream: bool) -> HeaderValue {
+    match framing {
+        _ if !stream => reply::JSON,
+        Framing::Sse => EVENTS,
+        Framing::EventStream => AWS_EVENTS,
+    }
+}
+
+fn fields<'n>(session: &Session, names: impl Iterator<Item = &'n &'static str>) -> Vec<(&'static str, HeaderValue)> {
+    let headers = &session.req_header().headers;
+    names.filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect()
 }
 
 /// One try at one target, given up at once when the client leaves.
-async fn attempt(
+pub async fn attempt(
     shared: &Shared,
     session: &mut Session,
     call: &mut Call,
-    operation: Operation,
     target: &Target,
+    asking: &Asking,
     body: &Spliced,
 ) -> Result<Reply> {
-    let path = provider::target(&target.provider, operation, &target.model)?;
     call.attempts += 1;
     let deadline = call.started + target.timeouts.total;
-    let headers = &session.req_header().headers;
-    let sent_on: Vec<(&'static str, HeaderValue)> =
-        SENT_ON.iter().filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect();
-    let head = || request_head(&sent_on, call, &target.provider, &path, body.len);
+    let head = || request_head(asking, call, &target.provider, body.len);
     let begun = Instant::now();
     // made in its place: a future that is moved in would be held twice, and this is the largest of the call
     let sent = tokio::select! {
@@ -139,22 +213,16 @@ async fn attempt(
 }
 
 /// The header section of the provider's request, from nothing: what is in it was put in here.
-fn request_head(
-    sent_on: &[(&'static str, HeaderValue)],
-    call: &Call,
-    provider: &Provider,
-    path: &str,
-    length: usize,
-) -> pingora::Result<RequestHeader> {
-    let mut head = RequestHeader::build_no_case("POST", path.as_bytes(), Some(16))?;
+fn request_head(asking: &Asking, call: &Call, provider: &Provider, length: usize) -> pingora::Result<RequestHeader> {
+    let mut head = RequestHeader::build_no_case("POST", asking.path.as_bytes(), Some(16))?;
     head.insert_header(http::header::HOST, provider.base.authority.clone())?;
     head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
     head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from(length))?;
-    head.insert_header(http::header::ACCEPT, if call.stream { EVENTS } else { reply::JSON })?;
+    head.insert_header(http::header::ACCEPT, asking.accept.clone())?;
     // what passes through must be readable on the way
     head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
     identify(&mut head, call, provider)?;
-    for (name, value) in sent_on {
+    for (name, value) in &asking.sent_on {
         head.insert_header(*name, value.clone())?;
     }
     Ok(head)

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use super::{reply, router};
 use crate::call::Call;
-use crate::dialect::openai;
+use crate::dialect;
 use crate::error::{Error, Kind};
 use crate::upstream::{Failure, FailureKind};
 
@@ -23,12 +23,12 @@ pub async fn answer(session: &mut Session, call: &mut Call, error: &Error) {
     if session.response_written().is_some_and(|head| !head.status.is_informational()) {
         return;
     }
-    call.status = error.kind.status();
+    let (status, body) = dialect::error(call.grammar, error);
+    call.status = status;
     if error.kind == Kind::ClientGone {
         session.set_keepalive(None);
         return;
     }
-    let body = openai::error::body(error);
     if let Err(failed) = write(session, call, error, body).await {
         tracing::debug!("an error answer could not be written: {failed}");
         session.set_keepalive(None);
@@ -41,7 +41,7 @@ pub async fn answer(session: &mut Session, call: &mut Call, error: &Error) {
 }
 
 async fn write(session: &mut Session, call: &mut Call, error: &Error, body: Bytes) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build_no_case(error.kind.status(), Some(12))?;
+    let mut head = ResponseHeader::build_no_case(call.status, Some(12))?;
     head.insert_header("content-type", "application/json")?;
     head.insert_header("content-length", body.len())?;
     if let Some(seconds) = error.kind.retry_after() {

@@ -1,5 +1,7 @@
 //! Answered here, from the configuration: `GET /v1/models` and `/v1/models/{id}`, each key seeing what it may use.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
@@ -8,21 +10,33 @@ use serde_json::json;
 use super::reply;
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Key, Model};
+use crate::dialect::Grammar;
 use crate::error::{Error, Kind, Result};
 use crate::route;
 
-/// `GET /v1/models`.
+/// `GET /v1/models`, `GET /v1beta/models`.
 pub async fn models(session: &mut Session, call: &mut Call) -> Result<()> {
     let snapshot = &call.snapshot;
-    let created = snapshot.loaded_at.as_second();
-    let data: Vec<serde_json::Value> = snapshot
+    let loaded = snapshot.loaded_at;
+    let listed: Vec<&Arc<Model>> = snapshot
         .model_order
         .iter()
         .filter(|name| may(call.key.as_deref(), name.as_str()))
         .filter_map(|name| snapshot.models.get(name))
-        .map(|model| entry(model, created))
         .collect();
-    send(session, call, &json!({ "object": "list", "data": data })).await
+    let entries: Vec<serde_json::Value> =
+        listed.iter().map(|m| entry(call.grammar, m.name.as_str(), m.provider.name.as_str(), loaded)).collect();
+    let body = match call.grammar {
+        Grammar::OpenAi => json!({ "object": "list", "data": entries }),
+        Grammar::Anthropic => json!({
+            "first_id": listed.first().map(|m| m.name.as_str()),
+            "last_id": listed.last().map(|m| m.name.as_str()),
+            "has_more": false,
+            "data": entries,
+        }),
+        Grammar::Google => json!({ "models": entries }),
+    };
+    send(session, call, &body).await
 }
 
 /// `GET /v1/models/{id}`; the id may be percent-encoded.
@@ -36,21 +50,31 @@ pub async fn model(session: &mut Session, call: &mut Call, id: &str) -> Result<(
         }
         error
     })?;
-    let created = call.snapshot.loaded_at.as_second();
-    let body = match call.snapshot.models.get(&*id) {
-        Some(model) => entry(model, created),
-        None => json!({ "id": id, "object": "model", "created": created, "owned_by": target.provider.name.as_str() }),
-    };
+    let body = entry(call.grammar, &id, target.provider.name.as_str(), call.snapshot.loaded_at);
     send(session, call, &body).await
 }
 
-fn entry(model: &Model, created: i64) -> serde_json::Value {
-    json!({
-        "id": model.name.as_str(),
-        "object": "model",
-        "created": created,
-        "owned_by": model.provider.name.as_str(),
-    })
+/// One model in the client's grammar.
+fn entry(grammar: Grammar, name: &str, provider: &str, loaded: jiff::Timestamp) -> serde_json::Value {
+    match grammar {
+        Grammar::OpenAi => json!({
+            "id": name,
+            "object": "model",
+            "created": loaded.as_second(),
+            "owned_by": provider,
+        }),
+        Grammar::Anthropic => json!({
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": loaded.round(jiff::Unit::Second).unwrap_or(loaded).to_string(),
+        }),
+        Grammar::Google => json!({
+            "name": format!("models/{name}"),
+            "displayName": name,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+        }),
+    }
 }
 
 fn may(key: Option<&Key>, name: &str) -> bool {

@@ -1,8 +1,10 @@
 //! The data port: one `ProxyHttp` as the shell of everything, in the order in which a request meets it.
 
+mod bridge;
 mod connections;
 mod exchange;
 mod fault;
+mod flow;
 mod front;
 mod intake;
 mod local;

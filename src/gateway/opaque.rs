@@ -255,7 +255,7 @@ impl Refusal {
     /// Hold the body back until its end, then give it without our secrets and the provider's address.
     pub fn pass(&mut self, chunk: Option<Bytes>, end: bool, provider: &Provider, status: u16) -> Option<Bytes> {
         let chunk = chunk.unwrap_or_default();
-        if self.body.len() + chunk.len() > splice::ERROR_LIMIT {
+        if self.body.len() + chunk.len() > super::flow::ERROR_LIMIT {
             self.readable = false;
         }
         if self.readable {

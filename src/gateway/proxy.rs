@@ -16,7 +16,7 @@ use super::connections::{Connection, Connections};
 use super::front::{self, Admitted};
 use super::intake::Buffered;
 use super::opaque::{self, Plan, Refusal};
-use super::router::Route;
+use super::router::{self, Route};
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
 use crate::config::watch::Live;
@@ -95,12 +95,13 @@ impl Gateway {
     /// Everything up to the answer, or up to the choice of an upstream (`true`: answered).
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         let call = &mut context.call;
+        call.grammar = router::grammar(session.req_header());
         let admitted = admit(session, call)?;
         call.route = admitted.route.name();
         self.authenticate(session, call)?;
         match &admitted.route {
-            Route::Llm(operation) => {
-                exchange::run(&self.shared, session, call, &admitted, *operation).await?;
+            Route::Llm(inquiry) => {
+                exchange::run(&self.shared, session, call, &admitted, inquiry).await?;
                 Ok(true)
             }
             Route::Models => {

@@ -1,9 +1,12 @@
 //! The header section of answers: what of the provider's passes, and what is ours.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
-use crate::call::Call;
+use crate::call::{Call, Lost};
+use crate::chat::How;
 use crate::upstream::Reply;
 
 /// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
@@ -46,12 +49,40 @@ pub fn from_upstream(upstream: &Reply) -> pingora::Result<ResponseHeader> {
     Ok(head)
 }
 
+/// Of those, what says something whatever the dialect of the answer.
+pub const QUOTA: [&str; 8] = [
+    "retry-after",
+    "retry-after-ms",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+];
+
+/// The provider's own id of its answer, for the log.
+pub fn upstream_request_id(upstream: &Reply) -> Option<Box<str>> {
+    ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"]
+        .iter()
+        .find_map(|name| upstream.header(*name)?.to_str().ok())
+        .map(|id| Box::from(id.get(..128).unwrap_or(id)))
+}
+
+/// How long the provider asks to be left alone: seconds, or the milliseconds some give beside them (RFC 9110 10.2.3; a date is not read).
+pub fn retry_after(upstream: &Reply) -> Option<Duration> {
+    let number = |name: &str| upstream.header(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| *d <= Duration::from_secs(24 * 3600))
+}
+
 // Made once: a name or value that is parsed at each call costs an allocation each time.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const LANE: HeaderName = HeaderName::from_static("x-tollgate-lane");
+const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -74,5 +105,36 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
         head.insert_header(OVERHEAD, HeaderValue::from(overhead))?;
     }
+    if call.losses.count > 0 {
+        head.insert_header(DROPPED, dropped(&call.losses))?;
+    }
     Ok(())
+}
+
+/// Longest list of losses in a header.
+const DROPPED_BYTES: usize = 1024;
+
+/// `messages[0].name, temperature;changed, and 3 more`.
+fn dropped(lost: &Lost) -> String {
+    let mut text = String::new();
+    let mut told = 0;
+    for (place, how) in &lost.places {
+        if text.len() + place.len() > DROPPED_BYTES {
+            break;
+        }
+        if told > 0 {
+            text.push_str(", ");
+        }
+        // a path holds the caller's own names: what a header cannot hold is left out
+        text.extend(place.chars().map(|c| if c.is_ascii_graphic() && c != ',' && c != ';' { c } else { '?' }));
+        if *how != How::Dropped {
+            text.push(';');
+            text.push_str(how.label());
+        }
+        told += 1;
+    }
+    if told < lost.count {
+        text.push_str(&format!("{}and {} more", if told > 0 { ", " } else { "" }, lost.count - told));
+    }
+    text
 }

@@ -1,13 +1,14 @@
 //! The reply of the splice lane: forwarded as it comes, with a tap beside it.
 
-use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_proxy::Session;
-use tokio::time::Sleep;
 
 use super::exchange::client_gone;
+use super::flow::{
+    self, ERROR_LIMIT, Ended, Heartbeat, OpenStream, Pace, broken, broken_head, read_chunk, write, write_head,
+};
 use super::proxy::Shared;
 use super::reply;
 use crate::call::Call;
@@ -20,38 +21,11 @@ use crate::error::{Error, Kind, Result};
 use crate::route::Target;
 use crate::upstream::Reply;
 
-/// Most of a provider's error body that is read; the rest says nothing a client needs.
-pub const ERROR_LIMIT: usize = 64 * 1024;
 /// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
 const KEPT: usize = 256 * 1024;
 const TAIL: usize = 16 * 1024;
 /// Keeps proxies on the way from closing a silent stream; every SSE reader skips comments.
 const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
-
-/// What became of the provider's connection.
-enum Ended {
-    /// Its reply was read to the end.
-    Whole,
-    /// It broke, and the client has been told within the stream.
-    Broken,
-}
-
-/// How long the provider may take: between two reads, and in all.
-#[derive(Clone, Copy)]
-struct Pace {
-    idle: Duration,
-    deadline: Instant,
-}
-
-/// The next heartbeat of a silent stream. One timer a stream: it is not moved with each chunk but looks back when it fires.
-struct Heartbeat {
-    every: Duration,
-    last_write: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-/// Counts an open stream for as long as it lives.
-struct OpenStream<'a>(&'a Shared);
 
 /// Send a provider's reply to the client.
 pub async fn forward(
@@ -64,14 +38,9 @@ pub async fn forward(
     added_usage: bool,
 ) -> Result<()> {
     call.first_byte = Some(call.started.elapsed());
-    call.upstream_request_id = upstream
-        .header("x-request-id")
-        .or_else(|| upstream.header("apim-request-id"))
-        .and_then(|v| v.to_str().ok())
-        .map(|v| Box::from(&v[..v.len().min(128)]));
-    let pace = Pace { idle: target.timeouts.idle, deadline: call.started + target.timeouts.total };
-    let content_type = upstream.header(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-    let events = content_type.get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"));
+    call.upstream_request_id = reply::upstream_request_id(&upstream);
+    let pace = Pace::new(call, target);
+    let events = upstream.is_type("text/event-stream");
 
     let done = if upstream.status() >= 400 {
         refusal(session, call, &target.provider, &mut upstream, pace).await
@@ -81,20 +50,7 @@ pub async fn forward(
     } else {
         whole(session, call, &mut upstream, pace).await
     };
-    match done {
-        Ok(Ended::Whole) => {
-            shared.upstreams.release(upstream).await;
-            Ok(())
-        }
-        Ok(Ended::Broken) => {
-            upstream.session.shutdown().await;
-            Ok(())
-        }
-        Err(error) => {
-            upstream.session.shutdown().await;
-            Err(error)
-        }
-    }
+    flow::close(shared, upstream, done).await
 }
 
 // === a whole reply ===
@@ -176,15 +132,8 @@ async fn stream(
     pace: Pace,
 ) -> Result<Ended> {
     call.stream = true;
-    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
-    if !session.is_http2() {
-        head.insert_header(http::header::TRANSFER_ENCODING, "chunked").map_err(broken_head)?;
-    }
-    // nginx and others in front of us must not gather what is meant to flow
-    head.insert_header("x-accel-buffering", "no").map_err(broken_head)?;
-    reply::ours(&mut head, call).map_err(broken_head)?;
-    call.status = head.status.as_u16();
-    write_head(session, call, head).await?;
+    let head = reply::from_upstream(upstream).map_err(broken_head)?;
+    flow::stream_head(session, call, head).await?;
 
     let mut tap = Tap::new(operation, added_usage);
     let ended = events(session, call, upstream, &mut tap, pace).await;
@@ -249,7 +198,7 @@ async fn events(session: &mut Session, call: &mut Call, upstream: &mut Reply, ta
         out.clear();
         write(session, call, Some(ready), false).await?;
         if let Some(heartbeat) = &mut heartbeat {
-            heartbeat.last_write = Instant::now();
+            heartbeat.wrote();
         }
     }
     let rest = frames.finish();
@@ -301,52 +250,6 @@ async fn read_event_chunk(
     }
 }
 
-// === impl Pace ===
-
-impl Pace {
-    /// How long the next read may take. Pingora's timer on the read serves for both limits.
-    fn next(self, now: Instant) -> Result<Duration> {
-        match self.deadline.checked_duration_since(now) {
-            Some(left) if !left.is_zero() => Ok(left.min(self.idle)),
-            _ => Err(Error::new(Kind::UpstreamTimeout, "The call took longer than it may.")),
-        }
-    }
-}
-
-// === impl Heartbeat ===
-
-impl Heartbeat {
-    fn new(every: Duration) -> Self {
-        Heartbeat { every, last_write: Instant::now(), timer: Box::pin(tokio::time::sleep(every)) }
-    }
-
-    /// The timer has fired: whether nothing was written for a whole interval. Sets the timer anew.
-    fn due(&mut self) -> bool {
-        let now = Instant::now();
-        let due = now.duration_since(self.last_write) >= self.every;
-        if due {
-            self.last_write = now;
-        }
-        self.timer.as_mut().reset((self.last_write + self.every).into());
-        due
-    }
-}
-
-// === impl OpenStream ===
-
-impl<'a> OpenStream<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.metrics.streams_open.inc();
-        OpenStream(shared)
-    }
-}
-
-impl Drop for OpenStream<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.streams_open.dec();
-    }
-}
-
 // === a refusal ===
 
 /// A provider's error passes with its status, in its own words, with our secrets and its addresses taken out.
@@ -387,54 +290,15 @@ async fn refusal(
     Ok(ended)
 }
 
+/// A provider's words without our credential and its address.
+pub fn scrubbed_text(text: &str, provider: &Provider) -> String {
+    String::from_utf8_lossy(&scrubbed(text.as_bytes(), provider)).into_owned()
+}
+
 /// A provider's error without our credential and its address.
 pub fn scrubbed(body: &[u8], provider: &Provider) -> Bytes {
     let credential = provider.credential.as_ref().map_or("", |c| c.expose());
     let bearer = format!("Bearer {credential}");
     let authority = format!("{}:{}", provider.base.host, provider.base.port);
     openai::error::scrub(body, &[&bearer, credential, &authority, &provider.base.host])
-}
-
-// === reading and writing ===
-
-/// The next bytes of the reply; gives up when the client leaves or the call's time is over.
-async fn read_chunk(session: &mut Session, call: &mut Call, upstream: &mut Reply, pace: Pace) -> Result<Option<Bytes>> {
-    let begun = Instant::now();
-    upstream.session.set_read_timeout(Some(pace.next(begun)?));
-    let chunk = tokio::select! {
-        biased;
-        chunk = upstream.session.read_response_body() => chunk.map_err(broken),
-        gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
-    };
-    call.waited += begun.elapsed();
-    chunk
-}
-
-async fn write_head(session: &mut Session, call: &mut Call, head: pingora::http::ResponseHeader) -> Result<()> {
-    let begun = Instant::now();
-    let written = session.downstream_session.write_response_header(Box::new(head)).await;
-    call.waited += begun.elapsed();
-    written.map_err(|e| client_gone(Err(e)))
-}
-
-async fn write(session: &mut Session, call: &mut Call, bytes: Option<Bytes>, end: bool) -> Result<()> {
-    let begun = Instant::now();
-    call.bytes_out += bytes.as_ref().map_or(0, |b| b.len() as u64);
-    let written = session.downstream_session.write_response_body(bytes.unwrap_or_default(), end).await;
-    call.waited += begun.elapsed();
-    written.map_err(|e| client_gone(Err(e)))
-}
-
-fn broken(error: Box<pingora::Error>) -> Error {
-    match error.etype() {
-        pingora::ErrorType::ReadTimedout => {
-            Error::new(Kind::UpstreamTimeout, "The provider fell silent in the middle of its answer.")
-        }
-        _ => Error::new(Kind::UpstreamFailed, "The provider broke off its answer."),
-    }
-    .why(error)
-}
-
-fn broken_head(error: Box<pingora::Error>) -> Error {
-    Error::new(Kind::UpstreamFailed, "The provider's answer has a malformed header section.").why(error)
 }

@@ -7,7 +7,7 @@ use crate::dialect::Operation;
 use crate::error::{Error, Kind, Result};
 
 /// Path and query of an operation at this provider.
-pub fn target(provider: &Provider, operation: Operation, model: &str) -> Result<String> {
+pub fn target(provider: &Provider, operation: Operation, model: &str, _stream: bool) -> Result<String> {
     let Some(path) = provider.paths.get(&operation) else {
         return Err(Error::new(
             Kind::Unsupported,

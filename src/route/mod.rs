@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Snapshot;
-use crate::config::snapshot::{Key, Provider, Timeouts};
+use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
+use crate::dialect::Operation;
 use crate::error::{Error, Kind, Result};
 
 /// Near names shown for an unknown model.
@@ -16,8 +17,39 @@ pub struct Target {
     /// The provider's own name for the model.
     pub model: Arc<str>,
     pub timeouts: Timeouts,
+    pub on_loss: OnLoss,
     /// The name is an entry of `models`, so it may be a metric's label.
     pub listed: bool,
+}
+
+/// How a call reaches its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The target speaks the client's dialect.
+    Splice,
+    /// It is asked for this operation instead.
+    Bridge(Operation),
+}
+
+/// The way of an operation to a target.
+pub fn way(target: &Target, operation: Operation) -> Result<Way> {
+    if target.provider.offers(operation, &target.model) {
+        return Ok(Way::Splice);
+    }
+    let conversation = operation.dialect().is_some() || operation == Operation::Completions;
+    let bridge = target
+        .provider
+        .bridge
+        .iter()
+        .copied()
+        .find(|to| conversation && to.dialect().is_some() && target.provider.offers(*to, &target.model));
+    bridge.map(Way::Bridge).ok_or_else(|| {
+        Error::new(
+            Kind::Unsupported,
+            format!("Provider \"{}\" does not offer {}.", target.provider.name, operation.name()),
+        )
+        .param("model")
+    })
 }
 
 /// The target of a model for this key (`None`: open mode).
@@ -59,6 +91,7 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
             provider: Arc::clone(&found.provider),
             model: Arc::clone(&found.upstream),
             timeouts: found.timeouts,
+            on_loss: OnLoss::Report,
             listed: true,
         });
     }
@@ -67,7 +100,13 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
     }
     let (provider, rest) = model.split_once('/')?;
     let provider = snapshot.providers.get(provider).filter(|_| !rest.is_empty())?;
-    Some(Target { provider: Arc::clone(provider), model: rest.into(), timeouts: provider.timeouts, listed: false })
+    Some(Target {
+        provider: Arc::clone(provider),
+        model: rest.into(),
+        timeouts: provider.timeouts,
+        on_loss: OnLoss::Report,
+        listed: false,
+    })
 }
 
 /// ` Did you mean ...?`, from the names this key may see.

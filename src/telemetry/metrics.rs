@@ -94,7 +94,7 @@ impl Metrics {
             ),
             tokens: keep.counters(
                 "gen_ai_client_token_usage_total",
-                "Tokens as the provider reported them: input, output, and of those cache_read and reasoning.",
+                "Tokens as the provider reported them: input, output, and of those cache_read, cache_write_5m, cache_write_1h and reasoning.",
                 &["gen_ai_token_type", "gen_ai_request_model", "gen_ai_provider_name"],
             ),
             overhead: keep.histograms(
@@ -115,7 +115,7 @@ impl Metrics {
             ),
             losses: keep.counters(
                 "tollgate_losses_total",
-                "Fields a provider's dialect could not carry. The splice and opaque lanes lose none.",
+                "Fields that a translation between dialects could not carry. The splice and opaque lanes lose none.",
                 &["gen_ai_provider_name"],
             ),
             unpriced: keep.counters(

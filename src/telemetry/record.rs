@@ -52,6 +52,11 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
+    /// What a translation could not carry, by JSON path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_byte_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_token_ms: Option<f64>,
@@ -100,6 +105,8 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         cached_tokens: call.usage.map(|u| u.cache_read.0),
         output_tokens: call.usage.map(|u| u.output.0),
         reasoning_tokens: call.usage.map(|u| u.reasoning.0),
+        cache_write_tokens: call.usage.map(|u| u.cache_write_5m.0 + u.cache_write_1h.0).filter(|t| *t > 0),
+        dropped: call.losses.places.iter().map(|(place, _)| place.as_str()).collect(),
         first_byte_ms: call.first_byte.map(milliseconds),
         first_token_ms: call.first_token.map(milliseconds),
         duration_ms: milliseconds(duration),
@@ -136,10 +143,15 @@ fn count(call: &Call, duration: Duration, overhead: Duration, metrics: &Metrics)
             metrics.time_per_output_token.with_label_values(&[model, provider]).observe(each);
         }
     }
+    if call.losses.count > 0 {
+        metrics.losses.with_label_values(&[provider]).inc_by(call.losses.count as u64);
+    }
     if let Some(usage) = call.usage {
         for (kind, tokens) in [
             ("input", usage.input),
             ("cache_read", usage.cache_read),
+            ("cache_write_5m", usage.cache_write_5m),
+            ("cache_write_1h", usage.cache_write_1h),
             ("output", usage.output),
             ("reasoning", usage.reasoning),
         ] {

@@ -156,6 +156,12 @@ impl Reply {
         self.session.response_header().map_or(0, |head| head.status.as_u16())
     }
 
+    /// Whether the body is of this type, whatever its parameters.
+    pub fn is_type(&self, media_type: &str) -> bool {
+        let found = self.header(http::header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        found.get(..media_type.len()).is_some_and(|t| t.eq_ignore_ascii_case(media_type.as_bytes()))
+    }
+
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&HeaderValue> {
         self.session.response_header().and_then(|head| head.headers.get(name))
     }

@@ -113,6 +113,8 @@ impl Checker<'_> {
                 raw::StreamUsage::Always => StreamUsage::Always,
                 raw::StreamUsage::Never => StreamUsage::Never,
             },
+            bridge: vec![Operation::ChatCompletions],
+            manners: crate::dialect::Manners::default(),
             http,
             ca,
             proxy,

@@ -1,4 +1,4 @@
-//! What we read of a request, and the patches that send it on.
+//! What we read of any request, and the patches that send it on in its own dialect.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,8 @@ use crate::json::{Object, Patch, Span};
 pub struct Envelope {
     pub body: Bytes,
     pub model: Box<str>,
-    model_span: Span,
+    /// `None` where the dialect has the model in the path.
+    model_span: Option<Span>,
     pub stream: bool,
     usage: UsageOption,
 }
@@ -43,10 +44,11 @@ const KNOWN: [&str; 3] = ["model", "stream", "stream_options"];
 // === impl Envelope ===
 
 impl Envelope {
-    /// Read a request body. Errors name the member at fault.
-    pub fn read(body: Bytes) -> Result<Envelope> {
+    /// Read a request body that names its model. Errors name the member at fault.
+    pub fn read(body: Bytes, operation: Operation) -> Result<Envelope> {
         let scanned = scan(&body)?;
-        if let Some(odd) = scanned.near(&KNOWN) {
+        let asks_usage = usage_is_optional(operation);
+        if let Some(odd) = scanned.near(if asks_usage { &KNOWN } else { &KNOWN[..2] }) {
             return Err(Error::bad_request(format!(
                 "Member {:?} differs only by case from a known member; write it exactly as in the API reference.",
                 odd.name
@@ -61,17 +63,25 @@ impl Envelope {
             .ok_or_else(|| Error::bad_request("Invalid type for 'model': expected a string.").param("model"))?;
         let model = checked_name(&model)?;
         let stream = boolean(&scanned, "stream")?.unwrap_or(false);
-        let usage = usage_option(&scanned)?;
-        Ok(Envelope { model, model_span, stream, usage, body })
+        let usage = if asks_usage { usage_option(&scanned)? } else { UsageOption::True };
+        Ok(Envelope { model, model_span: Some(model_span), stream, usage, body })
+    }
+
+    /// Read a request body whose model and manner stand in the path.
+    pub fn read_below(body: Bytes, model: &str, stream: bool) -> Result<Envelope> {
+        scan(&body)?;
+        Ok(Envelope { model: checked_name(model)?, model_span: None, stream, usage: UsageOption::True, body })
     }
 
     /// The changes that make this the provider's request: its own name for the model, and a request for the usage event when
     /// `ask_usage` is set and the client did not ask itself.
     pub fn patches(&self, upstream_model: &str, ask_usage: bool) -> Vec<Patch> {
         let mut patches = Vec::new();
-        if upstream_model != &*self.model {
+        if upstream_model != &*self.model
+            && let Some(span) = &self.model_span
+        {
             let quoted = serde_json::Value::from(upstream_model).to_string();
-            patches.push(Patch { span: self.model_span.clone(), bytes: Bytes::from(quoted) });
+            patches.push(Patch { span: span.clone(), bytes: Bytes::from(quoted) });
         }
         if ask_usage && self.stream {
             let (span, bytes) = match &self.usage {
@@ -163,13 +173,13 @@ mod tests {
     use crate::json::Spliced;
 
     fn sent(body: &str, model: &str, ask: bool) -> String {
-        let envelope = Envelope::read(Bytes::from(body.to_owned())).unwrap();
+        let envelope = Envelope::read(Bytes::from(body.to_owned()), Operation::ChatCompletions).unwrap();
         let spliced = Spliced::new(&envelope.body, &envelope.patches(model, ask));
         String::from_utf8(spliced.pieces.concat()).unwrap()
     }
 
     fn refused(body: &str) -> Error {
-        Envelope::read(Bytes::from(body.to_owned())).expect_err("must be refused")
+        Envelope::read(Bytes::from(body.to_owned()), Operation::ChatCompletions).expect_err("must be refused")
     }
 
     #[test]
