@@ -1,6 +1,7 @@
 //! Behaviour through the front door: the real binary, a scripted provider behind it, one rule a test.
 
 mod auth;
+mod bridge;
 mod corpus;
 mod errors;
 mod front_door;
