@@ -23,7 +23,7 @@ use crate::dialect::Operation;
 use crate::dialect::openai::request::{Envelope, usage_is_optional};
 use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
-use crate::provider;
+use crate::provider::{self, Answer};
 use crate::route::{self, Target};
 use crate::upstream::Reply;
 
@@ -104,7 +104,8 @@ async fn attempt(
     target: &Target,
     body: &Spliced,
 ) -> Result<Reply> {
-    let path = provider::target(&target.provider, operation, &target.model)?;
+    let answer = if call.stream { Answer::Stream } else { Answer::Whole };
+    let path = provider::target(&target.provider, operation, &target.model, answer)?;
     call.attempts += 1;
     let deadline = call.started + target.timeouts.total;
     let headers = &session.req_header().headers;

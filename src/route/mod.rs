@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Snapshot;
-use crate::config::snapshot::{Key, Provider, Timeouts};
+use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
 use crate::error::{Error, Kind, Result};
 
 /// Near names shown for an unknown model.
@@ -16,6 +16,7 @@ pub struct Target {
     /// The provider's own name for the model.
     pub model: Arc<str>,
     pub timeouts: Timeouts,
+    pub on_loss: OnLoss,
     /// The name is an entry of `models`, so it may be a metric's label.
     pub listed: bool,
 }
@@ -59,6 +60,7 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
             provider: Arc::clone(&found.provider),
             model: Arc::clone(&found.upstream),
             timeouts: found.timeouts,
+            on_loss: found.on_loss,
             listed: true,
         });
     }
@@ -67,7 +69,13 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
     }
     let (provider, rest) = model.split_once('/')?;
     let provider = snapshot.providers.get(provider).filter(|_| !rest.is_empty())?;
-    Some(Target { provider: Arc::clone(provider), model: rest.into(), timeouts: provider.timeouts, listed: false })
+    Some(Target {
+        provider: Arc::clone(provider),
+        model: rest.into(),
+        timeouts: provider.timeouts,
+        on_loss: snapshot.on_loss,
+        listed: false,
+    })
 }
 
 /// ` Did you mean ...?`, from the names this key may see.
