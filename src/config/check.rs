@@ -1,10 +1,12 @@
 //! What was typed, judged: `raw` becomes a `Snapshot`, or a list of all that is wrong. Nothing else makes a snapshot.
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
-//! files beside this one: `address` (listeners, admin, limits), `provider`, `proxy`, `access` (keys), `pem` (files).
+//! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `offer`), `proxy`, `access` (keys), `pem` (files).
 
 mod access;
 mod address;
+mod auth;
+mod offer;
 mod pem;
 mod provider;
 mod proxy;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use super::env::Environment;
 use super::error::{ConfigError, Faults, Place, nearest, quote};
 use super::raw::{self, At};
-use super::snapshot::{Model, Provider, Snapshot, Timeouts};
+use super::snapshot::{Model, OnLoss, Provider, Snapshot, Timeouts};
 use crate::id::{ModelName, ProviderName};
 
 /// A configuration without faults, ready to become the one that runs.
@@ -94,7 +96,8 @@ impl Checker<'_> {
             }
         }
         let opaque = self.opaque(config.opaque, &order, &providers);
-        let (models, model_order) = self.models(config.models.unwrap_or_default(), &order, &providers);
+        let on_loss = config.on_loss.map_or_else(OnLoss::default, on_loss);
+        let (models, model_order) = self.models(config.models.unwrap_or_default(), &order, &providers, on_loss);
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         Snapshot {
             generation: 0,
@@ -108,6 +111,7 @@ impl Checker<'_> {
             models,
             model_order,
             strict: config.strict.unwrap_or(false),
+            on_loss,
             keys,
         }
     }
@@ -132,6 +136,7 @@ impl Checker<'_> {
         entries: raw::Map<raw::Model>,
         order: &[String],
         providers: &BTreeMap<ProviderName, Arc<Provider>>,
+        default: OnLoss,
     ) -> (HashMap<ModelName, Arc<Model>>, Vec<ModelName>) {
         let mut models = HashMap::with_capacity(entries.0.len());
         let mut model_order = Vec::with_capacity(entries.0.len());
@@ -167,7 +172,9 @@ impl Checker<'_> {
             let Some(provider) = providers.get(provider) else { continue };
             let timeouts = self.timeouts(provider.timeouts, entry.timeouts.as_ref(), &format!("{path}.timeouts"));
             let name = ModelName::new(name.value);
-            let model = Model { name: name.clone(), provider: provider.clone(), upstream: upstream.into(), timeouts };
+            let on_loss = entry.on_loss.map_or(default, on_loss);
+            let provider = provider.clone();
+            let model = Model { name: name.clone(), provider, upstream: upstream.into(), timeouts, on_loss };
             models.insert(name.clone(), Arc::new(model));
             model_order.push(name);
         }
@@ -218,6 +225,13 @@ impl Checker<'_> {
     /// A path of the file: relative ones begin at the file's folder.
     fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
+    }
+}
+
+fn on_loss(typed: raw::OnLoss) -> OnLoss {
+    match typed {
+        raw::OnLoss::Report => OnLoss::Report,
+        raw::OnLoss::Refuse => OnLoss::Refuse,
     }
 }
 

@@ -145,6 +145,8 @@ server: {threads: 77, heartbeat: 1m}
 providers:
   openai: {api_key: canary-two, headers: {X-A: canary-y}, timeouts: {idle: 7s}}
   new.one: {kind: openai, base_url: https://new.example, api_key: \"${K}\"}
+  aws: {kind: bedrock, region: us-east-1, access_key_id: canary-id, secret_access_key: canary-aws, session_token: canary-session}
+  entra: {kind: azure, base_url: \"https://res.openai.azure.com\", auth: {entra: {tenant: t, client_id: c, client_secret: canary-entra}}}
 models: {a: openai/two, b: new.one/x}
 keys: [{name: k, key: canary-other-0123456789, revoked: true}]
 auth: {pepper: canary-pepper-two-012345}

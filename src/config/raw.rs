@@ -37,6 +37,9 @@ pub struct Config {
     pub models: Option<Map<Model>>,
     /// `true`: only the names under `models` are served; `provider/model` is refused. Default: `false`.
     pub strict: Option<bool>,
+    /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.
+    /// Default: `report`.
+    pub on_loss: Option<OnLoss>,
     /// The virtual keys that clients show. Without any, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept and how wrong ones are slowed down.
@@ -163,10 +166,29 @@ pub struct Provider {
     pub kind: Option<At<String>>,
     /// Where its API begins, e.g. `http://127.0.0.1:11434/v1`. Default: the vendor's.
     pub base_url: Option<At<String>>,
-    /// The credential. Required where the vendor wants one, except with a `base_url` of your own.
+    /// The credential. Required where the vendor wants one, except with a `base_url` of your own. Bedrock: an API key instead of
+    /// AWS credentials. Default there: `AWS_BEARER_TOKEN_BEDROCK`.
     pub api_key: Option<At<Secret>>,
     /// Azure only: the `api-version` of each call. Default: `2024-10-21`.
     pub api_version: Option<At<String>>,
+    /// Bedrock only: the AWS region, e.g. `us-east-1`. Default: `AWS_REGION`, then `AWS_DEFAULT_REGION`.
+    pub region: Option<At<String>>,
+    /// Bedrock only: a profile of the AWS configuration files. Without it and without `access_key_id`: the usual AWS chain
+    /// (environment, profile, web identity, container, instance).
+    pub profile: Option<At<String>>,
+    /// Bedrock only: an AWS access key, with `secret_access_key`.
+    pub access_key_id: Option<At<Secret>>,
+    /// Bedrock only: the secret of `access_key_id`.
+    pub secret_access_key: Option<At<Secret>>,
+    /// Bedrock only: the session token of temporary AWS credentials. They are not renewed.
+    pub session_token: Option<At<Secret>>,
+    /// Vertex only: the Google Cloud project.
+    pub project: Option<At<String>>,
+    /// Vertex only: the location, e.g. `us-east5`. Default: `global`.
+    pub location: Option<At<String>>,
+    /// Vertex only: a JSON key file (of a service account, or of a user as gcloud writes it). Default: Google's application default
+    /// credentials (`GOOGLE_APPLICATION_CREDENTIALS`, gcloud's file, the metadata server).
+    pub credentials: Option<At<String>>,
     /// Extra headers on each call; they may hold credentials.
     pub headers: Option<Map<At<Secret>>>,
     /// HTTP version. Default: `auto`.
@@ -181,10 +203,20 @@ pub struct Provider {
     pub required_env: Option<Vec<At<String>>>,
     /// Whether usage comes at the end of a chat stream. Default: the vendor's.
     pub stream_usage: Option<StreamUsage>,
-    /// Paths of operations below `base_url` where they are not the standard ones; `off`: not offered. `{model}` stands for
-    /// the model. Operations: `chat_completions`, `completions`, `embeddings`, `responses`.
+    /// Paths of operations below `base_url` where they are not the vendor's; `../` in front leaves its last part. `off`: not
+    /// offered. `{model}` stands for the model, `{name}` for its part behind the last slash. Operations: `chat_completions`,
+    /// `completions`, `embeddings`, `responses`, `messages`, `count_message_tokens`, `generate_content`, `count_content_tokens`,
+    /// `embed_content`, `converse`, `invoke`, `cohere_chat`, `cohere_embed`, `rerank`, `ollama_embed`.
     pub paths: Option<Map<At<String>>>,
-    /// How the credential is sent: `bearer`, `none`, or `{header: NAME}`. Default: the vendor's.
+    /// The same for calls that are answered as a stream, where they have another path.
+    pub stream_paths: Option<Map<At<String>>>,
+    /// Operations that a conversation in another dialect may be translated to, best first. Default: the vendor's.
+    pub bridge: Option<Vec<At<String>>>,
+    /// How its spelling of a dialect differs. What is not written is as the vendor's.
+    pub manners: Option<Manners>,
+    /// Values of a client's `anthropic-beta` header that are sent on; `*` stands for any characters. Default: the vendor's.
+    pub betas: Option<Vec<At<String>>>,
+    /// How the credential is sent: `bearer`, `none`, `{header: NAME}`, or `{entra: ..}`. Default: the vendor's.
     pub auth: Option<ProviderAuth>,
 }
 
@@ -193,6 +225,44 @@ pub struct Provider {
 pub struct ProviderAuth {
     pub scheme: Option<At<String>>,
     pub header: Option<At<String>>,
+    pub entra: Option<At<Entra>>,
+}
+
+/// A token of Microsoft Entra ID.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = short_form)]
+pub struct Entra {
+    /// `managed_identity`: the machine's own identity. With `client_id`: the one of that id.
+    pub identity: Option<At<String>>,
+    /// Directory (tenant) id.
+    pub tenant: Option<At<String>>,
+    /// Application (client) id.
+    pub client_id: Option<At<String>>,
+    /// The application's secret.
+    pub client_secret: Option<At<Secret>>,
+    /// Instead of a secret: a file with a token that Entra trusts (workload identity). Read each time.
+    pub federated_token_file: Option<At<String>>,
+    /// Where tokens come from. Default: `https://login.microsoftonline.com`.
+    pub authority: Option<At<String>>,
+    /// What the token is for. Default: `https://cognitiveservices.azure.com/.default`.
+    pub scope: Option<At<String>>,
+}
+
+/// How a vendor's spelling of a dialect differs from the dialect's own.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manners {
+    /// Chat completions: `max_completion_tokens` instead of `max_tokens`.
+    pub max_completion_tokens: Option<bool>,
+    /// Chat completions: the role `developer` is known.
+    pub developer_role: Option<bool>,
+    /// Chat completions: a `response_format` of type `json_schema` is not known.
+    pub no_json_schema: Option<bool>,
+    /// Anthropic messages: the model is in the path, and this stands in the body as `anthropic_version`.
+    pub anthropic_version: Option<String>,
+    /// Gemini: Vertex's spelling.
+    pub vertex: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -219,6 +289,16 @@ pub enum StreamUsage {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// The call is made; the client reads what was left out in `x-tollgate-dropped`. What would change the question is refused all
+    /// the same.
+    Report,
+    /// The call is refused, and the next target is tried.
+    Refuse,
+}
+
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Opaque {
@@ -235,6 +315,8 @@ pub struct Model {
     pub target: Option<At<String>>,
     /// Deadlines for this model.
     pub timeouts: Option<Timeouts>,
+    /// What happens when a call for this model cannot be translated whole. Default: `on_loss` at the top.
+    pub on_loss: Option<OnLoss>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -329,12 +411,32 @@ macro_rules! inline_schema {
 inline_schema!(Period, "Period", {"type": ["string", "integer"], "format": "duration"});
 inline_schema!(Size, "Size", {"type": ["string", "integer"], "format": "size"});
 inline_schema!(Secret, "Secret", {"type": "string", "format": "secret"});
-inline_schema!(ProviderAuth, "ProviderAuth", {"anyOf": [
-    {"enum": ["bearer", "none"]},
-    {
-        "type": "object",
-        "properties": {"header": {"type": "string", "description": "The header that carries the credential."}},
-        "required": ["header"],
-        "additionalProperties": false
+
+impl JsonSchema for ProviderAuth {
+    fn inline_schema() -> bool {
+        true
     }
-]});
+    fn schema_name() -> Cow<'static, str> {
+        "ProviderAuth".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut entra = generator.subschema_for::<Entra>();
+        entra.insert(
+            "description".into(),
+            "A token of Microsoft Entra ID instead of a key: `managed_identity`, or keys.".into(),
+        );
+        json_schema!({"anyOf": [
+            {"enum": ["bearer", "none"]},
+            {
+                "type": "object",
+                "properties": {
+                    "header": {"type": "string", "description": "The header that carries the credential."},
+                    "entra": entra
+                },
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": false
+            }
+        ]})
+    }
+}

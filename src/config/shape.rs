@@ -15,8 +15,8 @@ use super::{raw, units};
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
 const LATER: [(&str, &[&str]); 6] = [
     ("Config", &["store", "budgets", "prices", "mcp", "metering", "filters"]),
-    ("Provider", &["region", "endpoints", "balance", "health"]),
-    ("Model", &["strategy", "targets", "retry", "breaker", "on_loss", "info", "price"]),
+    ("Provider", &["endpoints", "balance", "health"]),
+    ("Model", &["strategy", "targets", "retry", "breaker", "info", "price"]),
     ("Key", &["limits", "budget", "tools"]),
     ("Auth", &["jwt"]),
     ("Timeouts", &["first_token"]),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
-use crate::dialect::Operation;
+use crate::dialect::{Manners, Operation};
 use crate::id::{KeyName, ModelName, ProviderName};
 
 /// One generation of the configuration.
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub model_order: Vec<ModelName>,
     /// Only listed models; `provider/model` is refused.
     pub strict: bool,
+    /// For models that are not listed.
+    pub on_loss: OnLoss,
     pub keys: Keys,
 }
 
@@ -131,19 +133,22 @@ pub struct Provider {
     pub kind: Arc<str>,
     pub base: BaseUrl,
     pub auth: AuthScheme,
+    /// The key, where one is sent as it is. `None` for the schemes whose credentials are fetched (`upstream::credential`).
     pub credential: Option<Secret>,
-    /// Header with the credential, ready to send (marked sensitive). `None` when `auth` is `None` or no key is set.
+    /// Header with the credential, ready to send (marked sensitive). `None` without a `credential`.
     pub credential_header: Option<(HeaderName, HeaderValue)>,
-    /// Path and query below the base path, per operation this provider offers. `{model}` stands for the percent-encoded
-    /// provider's model name.
-    pub paths: BTreeMap<Operation, Arc<str>>,
+    /// What it offers, by model: the first that fits counts, and the last one fits every model. Never empty; see
+    /// [`Provider::offer`].
+    pub offers: Vec<Offer>,
     /// Query added to every call that does not come with its own (`api-version=...`), without `?`.
     pub query: Option<Arc<str>>,
     /// Extra headers on each call.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of its dialect, sent unless the client's own is forwarded (`anthropic-version`).
+    pub default_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of the client that mean something to this provider, beside those that every provider gets.
+    pub forward: Vec<HeaderName>,
     pub stream_usage: StreamUsage,
-    pub bridge: Vec<Operation>,
-    pub manners: crate::dialect::Manners,
     pub http: HttpVersion,
     /// PEM bundle of the only authorities accepted for this provider; `None`: the system's.
     pub ca: Option<Arc<[u8]>>,
@@ -154,6 +159,22 @@ pub struct Provider {
     pub missing_env: Vec<String>,
     /// Keys the connection pool, so that tenants, credentials and authorities never share a connection.
     pub pool_key: u64,
+}
+
+/// What a provider does for some models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub models: Vec<Pattern>,
+    /// Path (from the root of the host) and query per operation. `{model}` stands for the percent-encoded provider's model name,
+    /// `{name}` for its part behind the last slash.
+    pub paths: BTreeMap<Operation, Arc<str>>,
+    /// The same for calls that are answered as a stream, where it is another path.
+    pub stream_paths: BTreeMap<Operation, Arc<str>>,
+    /// Operations that a conversation in another dialect may be translated to, best first. All of them are in `paths`.
+    pub bridge: Vec<Operation>,
+    pub manners: Manners,
+    /// Values of a client's `anthropic-beta` that are sent on.
+    pub betas: Vec<Pattern>,
 }
 
 /// `https://host:port/path`, split once.
@@ -169,13 +190,85 @@ pub struct BaseUrl {
     pub path: Arc<str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a provider is shown who asks. The variants with data are also the identity under which fetched credentials are kept over
+/// reloads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AuthScheme {
     /// `Authorization: Bearer KEY`.
     Bearer,
     /// `NAME: KEY`.
     Header(HeaderName),
     None,
+    /// Each call is signed (AWS Signature Version 4).
+    Aws(Aws),
+    /// A bearer token of Google's.
+    Google(Google),
+    /// A bearer token of Microsoft Entra ID.
+    Entra(Entra),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Aws {
+    pub region: Arc<str>,
+    pub source: AwsSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AwsSource {
+    Keys {
+        access_key_id: Secret,
+        secret_access_key: Secret,
+        session_token: Option<Secret>,
+    },
+    /// A profile of the AWS configuration files.
+    Profile(Arc<str>),
+    /// Environment, profile, web identity, container, instance.
+    Chain,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Google {
+    /// The content of a JSON key file.
+    Key(Secret),
+    /// Application default credentials.
+    Default,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entra {
+    /// What the token is for, e.g. `https://cognitiveservices.azure.com/.default`.
+    pub scope: Arc<str>,
+    pub source: EntraSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EntraSource {
+    Application {
+        /// `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token`.
+        token_url: Arc<str>,
+        client_id: Arc<str>,
+        proof: EntraProof,
+    },
+    ManagedIdentity {
+        /// `None`: the machine's only one.
+        client_id: Option<Arc<str>>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EntraProof {
+    Secret(Secret),
+    /// A file with a token that Entra trusts; somebody else renews it.
+    TokenFile(PathBuf),
+}
+
+/// What happens when a call is translated for a provider that cannot be told all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    /// The call is made and the loss is told, unless it would change the question.
+    #[default]
+    Report,
+    Refuse,
 }
 
 /// Whether a provider reports usage at the end of a chat stream.
@@ -226,6 +319,7 @@ pub struct Model {
     /// The provider's own name for it; goes into the body (or the path).
     pub upstream: Arc<str>,
     pub timeouts: Timeouts,
+    pub on_loss: OnLoss,
 }
 
 /// The virtual keys. Only hashes are kept.
@@ -256,6 +350,16 @@ pub struct Key {
 /// A name where `*` stands for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
+
+// === impl Provider ===
+
+impl Provider {
+    /// What it does for a model (the provider's own name). `None` for a model no offer fits, which the checked configuration
+    /// rules out.
+    pub fn offer(&self, model: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.models.iter().any(|pattern| pattern.matches(model)))
+    }
+}
 
 // === impl Pattern ===
 
@@ -318,19 +422,5 @@ impl Default for Timeouts {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
         }
-    }
-}
-
-/// What happens when a translation cannot carry all of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnLoss {
-    #[default]
-    Report,
-    Refuse,
-}
-
-impl Provider {
-    pub fn offers(&self, operation: Operation, _model: &str) -> bool {
-        self.paths.contains_key(&operation)
     }
 }

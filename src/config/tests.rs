@@ -49,6 +49,8 @@ providers:
     api_key: canary-azure
     paths: {completions: off}
   gated: {kind: groq, api_key: "${GROQ_API_KEY}", required_env: [GROQ_API_KEY]}
+  aws: {kind: bedrock, region: us-east-1, access_key_id: canary-id, secret_access_key: canary-aws, session_token: canary-session}
+  entra: {kind: azure, base_url: "https://res.openai.azure.com", auth: {entra: {tenant: t, client_id: c, client_secret: canary-entra}}}
   own: {kind: openai, base_url: https://own.example/x, api_key: canary-own, auth: {header: X-Key}, http: 2, stream_usage: never,
         proxy: "http://u:canary@proxy.example:3128", paths: {embeddings: "/embed/{model}"}}
 opaque: {provider: own}
@@ -91,7 +93,7 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert_eq!(openai.timeouts, snapshot::Timeouts::default());
     assert_eq!(openai.auth, AuthScheme::Bearer);
     assert_eq!(openai.credential_header.as_ref().unwrap().1, "Bearer sk-canary-openai");
-    assert_eq!(openai.paths.len(), 4);
+    assert_eq!(openai.offers[0].paths.len(), 4);
     assert_eq!(snapshot.opaque.as_ref().unwrap().name.as_str(), "openai");
     assert_eq!(snapshot.generation, 1);
 }
@@ -118,7 +120,7 @@ fn a_rich_configuration_arrives_whole() {
     assert_eq!(snapshot.providers["ollama"].base.authority, "127.0.0.1:11434");
 
     let azure = &snapshot.providers["azure"];
-    let paths: Vec<(&str, &str)> = azure.paths.iter().map(|(o, p)| (o.name(), &**p)).collect();
+    let paths: Vec<(&str, &str)> = azure.offers[0].paths.iter().map(|(o, p)| (o.name(), &**p)).collect();
     assert_eq!(
         paths,
         [
@@ -150,6 +152,70 @@ fn a_rich_configuration_arrives_whole() {
     let old: [u8; 32] = std::array::from_fn(|i| i as u8);
     let old = &snapshot.keys.by_hash[&old];
     assert!(old.revoked && old.opaque && !snapshot.keys.open);
+}
+
+#[test]
+fn credentials_are_chosen_in_the_order_of_the_vendors_own_programs() {
+    let auth = |entry: &str, variables: &[(&str, &str)]| {
+        let text = format!("providers: {{p: {entry}}}");
+        let checked = load_str("c.yaml", &text, &Environment::of(variables.iter().copied())).map_err(|e| show(&e));
+        let provider = checked.unwrap().into_snapshot(1).providers["p"].clone();
+        (provider.auth.clone(), provider.credential.as_ref().map(|key| key.expose().to_owned()))
+    };
+    let bedrock = |keys: &str, token: &str| {
+        auth(&format!("{{kind: bedrock, region: us-east-1{keys}}}"), &[("AWS_BEARER_TOKEN_BEDROCK", token)])
+    };
+    let aws = |source| (AuthScheme::Aws(snapshot::Aws { region: "us-east-1".into(), source }), None);
+    let bearer = |key: &str| (AuthScheme::Bearer, Some(key.to_owned()));
+    let keys = snapshot::AwsSource::Keys {
+        access_key_id: Secret::new("AKIDEXAMPLE"),
+        secret_access_key: Secret::new("s"),
+        session_token: None,
+    };
+    assert_eq!(bedrock(", api_key: explicit", "environment"), bearer("explicit"));
+    assert_eq!(bedrock(", access_key_id: AKIDEXAMPLE, secret_access_key: s", "environment"), aws(keys));
+    assert_eq!(bedrock(", profile: work", "environment"), aws(snapshot::AwsSource::Profile("work".into())));
+    assert_eq!(bedrock("", "environment\n"), bearer("environment"));
+    assert_eq!(bedrock("", ""), aws(snapshot::AwsSource::Chain));
+    assert_eq!(bedrock(", auth: none", "environment").0, AuthScheme::None);
+
+    assert_eq!(auth("{kind: vertex, project: x}", &[]).0, AuthScheme::Google(snapshot::Google::Default));
+    let express = auth("{kind: vertex, project: x, auth: {header: x-goog-api-key}, api_key: k}", &[]);
+    assert_eq!(express, (AuthScheme::Header("x-goog-api-key".parse().unwrap()), Some("k".to_owned())));
+    let entra = auth("{kind: azure, base_url: https://x.example, auth: {entra: managed_identity}}", &[]).0;
+    let AuthScheme::Entra(entra) = entra else { panic!("{entra:?}") };
+    assert_eq!(entra.source, snapshot::EntraSource::ManagedIdentity { client_id: None });
+    assert_eq!(&*entra.scope, "https://cognitiveservices.azure.com/.default");
+    let entra =
+        "{entra: {tenant: t, client_id: c, federated_token_file: f, authority: https://login.microsoftonline.us/}}";
+    let AuthScheme::Entra(entra) = auth(&format!("{{kind: vllm, auth: {entra}}}"), &[]).0 else { panic!() };
+    let snapshot::EntraSource::Application { token_url, .. } = entra.source else { panic!() };
+    assert_eq!(&*token_url, "https://login.microsoftonline.us/t/oauth2/v2.0/token");
+}
+
+#[test]
+fn what_is_missing_in_the_environment_makes_a_provider_not_configured_whatever_it_is() {
+    let text = r#"
+providers:
+  v: {kind: vertex, project: "${NOPE}", required_env: [NOPE]}
+  b: {kind: bedrock, region: "${NOPE}", access_key_id: "${NOPE}", secret_access_key: "${NOPE}", required_env: [NOPE]}
+  e: {kind: azure, base_url: "https://x.example", auth: {entra: {tenant: "${NOPE}", client_id: c, client_secret: "${NOPE}"}},
+      required_env: [NOPE]}
+"#;
+    let snapshot = good(text);
+    assert!(snapshot.providers.values().all(|p| p.missing_env == ["NOPE"]), "{:?}", snapshot.providers);
+}
+
+#[test]
+fn what_happens_on_a_loss_is_inherited() {
+    use snapshot::OnLoss;
+    let models =
+        "models: {a: openai/a, b: {target: openai/b, on_loss: report}, c: {target: openai/c, on_loss: refuse}}";
+    let of = |snapshot: &Snapshot| (snapshot.on_loss, ["a", "b", "c"].map(|name| snapshot.models[name].on_loss));
+    let report = good(&format!("{SMALL}{models}"));
+    assert_eq!(of(&report), (OnLoss::Report, [OnLoss::Report, OnLoss::Report, OnLoss::Refuse]));
+    let refuse = good(&format!("{SMALL}on_loss: refuse\n{models}"));
+    assert_eq!(of(&refuse), (OnLoss::Refuse, [OnLoss::Refuse, OnLoss::Report, OnLoss::Refuse]));
 }
 
 #[test]
@@ -240,7 +306,8 @@ fn without_a_file_the_environment_gives_the_providers() {
     let snapshot = from_environment(&some, &key, Some("http://127.0.0.1:11434/v1")).unwrap().unwrap().into_snapshot(1);
     let names: Vec<&str> = snapshot.providers.keys().map(|n| n.as_str()).collect();
     assert_eq!(names, ["gemini", "nvidia", "ollama", "xai"]);
-    assert_eq!(snapshot.providers["gemini"].credential_header.as_ref().unwrap().1, "Bearer canary-1");
+    let (name, value) = snapshot.providers["gemini"].credential_header.as_ref().unwrap();
+    assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-goog-api-key", "canary-1"));
     assert!(!snapshot.keys.open && snapshot.listen.iter().all(|l| l.address.ip().is_loopback()));
     let hash = keys::hash(&snapshot.keys.pepper, key.expose());
     assert_eq!(snapshot.keys.by_hash[&hash].name.as_str(), "default");
@@ -295,7 +362,7 @@ fn the_examples_load() {
     let (_, minimal) = example("minimal.yaml");
     assert!(minimal.keys.open);
     let (_, full) = example("tollgate.yaml");
-    assert_eq!((full.providers.len(), full.models.len(), full.keys.by_hash.len()), (5, 2, 2));
+    assert_eq!((full.providers.len(), full.models.len(), full.keys.by_hash.len()), (9, 2, 2));
     assert_eq!(full.providers["gemini"].missing_env, ["GEMINI_API_KEY"]);
 }
 

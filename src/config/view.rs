@@ -6,10 +6,11 @@ use sha2::{Digest, Sha256};
 use super::keys;
 use super::secret::Secret;
 use super::snapshot::{
-    AccessLog, AuthScheme, HttpVersion, Key, Keys, Listener, LogFormat, Provider, Server, Snapshot, StreamUsage,
-    Timeouts,
+    AccessLog, AuthScheme, AwsSource, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys, Listener,
+    LogFormat, Offer, OnLoss, Provider, Server, Snapshot, StreamUsage, Timeouts,
 };
 use super::units::show_duration;
+use crate::dialect::{Manners, Operation};
 
 /// What stands where a secret is.
 pub(super) const REDACTED: &str = "[secret]";
@@ -44,6 +45,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         models,
         model_order: _,
         strict,
+        on_loss,
         keys,
     } = snapshot;
     let access = match &log.access {
@@ -69,12 +71,23 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "opaque": {"provider": opaque.as_ref().map(|p| p.name.to_string())},
         "models": models.values().map(|model| {
             let target = format!("{}/{}", model.provider.name, model.upstream);
-            (model.name.to_string(), json!({"target": target, "timeouts": timeouts(&model.timeouts)}))
+            let shown = json!({
+                "target": target, "timeouts": timeouts(&model.timeouts), "on_loss": loss(model.on_loss),
+            });
+            (model.name.to_string(), shown)
         }).collect::<Map<_, _>>(),
         "strict": strict,
+        "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
     })
+}
+
+fn loss(on_loss: OnLoss) -> &'static str {
+    match on_loss {
+        OnLoss::Report => "report",
+        OnLoss::Refuse => "refuse",
+    }
 }
 
 fn listener(listener: &Listener) -> (String, Json) {
@@ -137,9 +150,11 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         auth,
         credential,
         credential_header: _,
-        paths,
+        offers,
         query,
         headers,
+        default_headers: _,
+        forward: _,
         stream_usage,
         http,
         ca,
@@ -147,21 +162,14 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         timeouts: deadlines,
         missing_env,
         pool_key: _,
-        bridge: _,
-        manners: _,
     } = provider;
     let scheme = if base.tls { "https" } else { "http" };
     let authority = base.authority.to_str().unwrap_or_default();
-    json!({
+    let mut shown = json!({
         "kind": kind,
         "base_url": format!("{scheme}://{authority}{}", base.path),
-        "auth": match auth {
-            AuthScheme::Bearer => json!("bearer"),
-            AuthScheme::Header(name) => json!({"header": name.as_str()}),
-            AuthScheme::None => json!("none"),
-        },
+        "auth": who_asks(auth, seal),
         "api_key": credential.as_ref().map(|key| seal(key.expose())),
-        "paths": paths.iter().map(|(operation, path)| (operation.name().to_owned(), json!(path))).collect::<Map<_, _>>(),
         "query": query,
         "headers": headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), seal(&String::from_utf8_lossy(value.as_bytes())))
@@ -184,7 +192,78 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         })),
         "timeouts": timeouts(deadlines),
         "missing_env": missing_env,
-    })
+    });
+    if let (Json::Object(shown), Some((last, some))) = (&mut shown, offers.split_last()) {
+        shown.extend(offer(last));
+        if !some.is_empty() {
+            let patterns = |o: &Offer| o.models.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
+            shown.insert("models".to_owned(), some.iter().map(|o| (patterns(o), Json::Object(offer(o)))).collect());
+        }
+    }
+    shown
+}
+
+/// As the entry would have to be written, without the places of secrets.
+fn who_asks(auth: &AuthScheme, seal: Seal<'_>) -> Json {
+    match auth {
+        AuthScheme::Bearer => json!("bearer"),
+        AuthScheme::Header(name) => json!({"header": name.as_str()}),
+        AuthScheme::None => json!("none"),
+        AuthScheme::Aws(aws) => {
+            let mut shown = match &aws.source {
+                AwsSource::Keys { access_key_id, secret_access_key, session_token } => json!({
+                    "access_key_id": seal(access_key_id.expose()),
+                    "secret_access_key": seal(secret_access_key.expose()),
+                    "session_token": session_token.as_ref().map(|token| seal(token.expose())),
+                }),
+                AwsSource::Profile(name) => json!({"profile": name}),
+                AwsSource::Chain => json!({"credentials": "chain"}),
+            };
+            shown["region"] = json!(aws.region);
+            json!({"aws": shown})
+        }
+        AuthScheme::Google(Google::Key(key)) => json!({"google": {"credentials": seal(key.expose())}}),
+        AuthScheme::Google(Google::Default) => json!({"google": {"credentials": "default"}}),
+        AuthScheme::Entra(Entra { scope, source }) => {
+            let mut shown = match source {
+                EntraSource::Application { token_url, client_id, proof } => json!({
+                    "token_url": token_url,
+                    "client_id": client_id,
+                    "proof": match proof {
+                        EntraProof::Secret(secret) => seal(secret.expose()),
+                        EntraProof::TokenFile(path) => json!(path.display().to_string()),
+                    },
+                }),
+                EntraSource::ManagedIdentity { client_id } => {
+                    json!({"identity": "managed_identity", "client_id": client_id})
+                }
+            };
+            shown["scope"] = json!(scope);
+            json!({"entra": shown})
+        }
+    }
+}
+
+fn offer(offer: &Offer) -> Map<String, Json> {
+    let Offer { models: _, paths, stream_paths, bridge, manners, betas } = offer;
+    let Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex } = manners;
+    let by_name = |paths: &std::collections::BTreeMap<Operation, std::sync::Arc<str>>| {
+        paths.iter().map(|(operation, path)| (operation.name().to_owned(), json!(path))).collect::<Map<_, _>>()
+    };
+    let manners = json!({
+        "max_completion_tokens": max_completion_tokens,
+        "developer_role": developer_role,
+        "no_json_schema": no_json_schema,
+        "anthropic_version": anthropic_version,
+        "vertex": vertex,
+    });
+    Map::from_iter([
+        ("paths".to_owned(), Json::Object(by_name(paths))),
+        ("stream_paths".to_owned(), Json::Object(by_name(stream_paths))),
+        ("bridge".to_owned(), json!(bridge.iter().map(|o| o.name()).collect::<Vec<_>>())),
+        ("manners".to_owned(), manners),
+        ("betas".to_owned(), json!(betas.iter().map(|p| p.as_str()).collect::<Vec<_>>())),
+    ])
 }
 
 fn timeouts(timeouts: &Timeouts) -> Json {

@@ -98,6 +98,17 @@ impl Envelope {
         patches
     }
 
+    /// The changes that take the model out and put a version of the API in (Anthropic's messages at Vertex, whose path names the model).
+    pub fn without_model(&self, version: &str) -> Vec<Patch> {
+        let Some(value) = &self.model_span else { return Vec::new() };
+        let before = &self.body[..value.start];
+        // the name's own quotes: the two before the colon; one inside would be escaped
+        let quotes = || memchr::memrchr_iter(b'"', before).filter(|at| before.get(at.wrapping_sub(1)) != Some(&b'\\'));
+        let Some(start) = quotes().nth(1) else { return Vec::new() };
+        let member = format!(r#""anthropic_version":{}"#, serde_json::Value::from(version));
+        vec![Patch { span: start..value.end, bytes: Bytes::from(member) }]
+    }
+
     /// Whether the client itself wants the usage event of a chat stream.
     pub fn wants_usage(&self) -> bool {
         self.usage == UsageOption::True
@@ -221,6 +232,18 @@ mod tests {
         ] {
             assert_eq!(sent(body, "a", true), expected);
             assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_model_gives_its_place_to_a_version() {
+        for (body, expected) in [
+            (r#"{"a":1,"model" : "claude","b":2}"#, r#"{"a":1,"anthropic_version":"v","b":2}"#),
+            (r#"{"mod\u0065l":"claude"}"#, r#"{"anthropic_version":"v"}"#),
+        ] {
+            let envelope = Envelope::read(Bytes::from(body), Operation::Messages).unwrap();
+            let spliced = Spliced::new(&envelope.body, &envelope.without_model("v"));
+            assert_eq!(spliced.pieces.concat(), expected.as_bytes());
         }
     }
 

@@ -46,7 +46,9 @@ pub fn ask(call: &mut Call, envelope: &Envelope, inquiry: &Inquiry, to: Operatio
     request.stream = envelope.stream;
     let echo = inbound.echo(&request);
     let stream_usage = request.stream_usage;
-    let manners = &target.provider.manners;
+    let Some(manners) = target.provider.offer(&target.model).map(|offer| &offer.manners) else {
+        return Err(Error::internal("The provider offers nothing for this model."));
+    };
     let mut losses = Losses::default();
     let undo = adapt(&mut request, &outbound.abilities(&target.model, manners), &mut losses);
     let encoded = outbound.encode_request(&request, &To { model: &target.model, manners });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -21,10 +21,10 @@ use super::{bridge, fault, intake, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
-use crate::dialect::{Framing, Operation};
+use crate::dialect::{Framing, Grammar, Operation};
 use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
-use crate::provider;
+use crate::provider::{self, Answer};
 use crate::route::{self, Target, Way};
 use crate::upstream::Reply;
 
@@ -44,7 +44,7 @@ pub struct Asking {
     pub path: String,
     pub accept: HeaderValue,
     /// The client's header fields that are sent on.
-    pub sent_on: Vec<(&'static str, HeaderValue)>,
+    pub sent_on: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
@@ -104,10 +104,13 @@ impl Splice {
     fn new(envelope: &Envelope, operation: Operation, target: &Target) -> Self {
         let ask_usage =
             envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
-        Splice {
-            body: Spliced::new(&envelope.body, &envelope.patches(&target.model, ask_usage)),
-            added_usage: ask_usage && !envelope.wants_usage(),
-        }
+        let manners = target.provider.offer(&target.model).map(|offer| &offer.manners);
+        let version = manners.and_then(|m| m.anthropic_version.as_deref()).filter(|_| operation == Operation::Messages);
+        let patches = match version {
+            Some(version) => envelope.without_model(version),
+            None => envelope.patches(&target.model, ask_usage),
+        };
+        Splice { body: Spliced::new(&envelope.body, &patches), added_usage: ask_usage && !envelope.wants_usage() }
     }
 }
 
@@ -144,20 +147,32 @@ async fn read(
 
 impl Asking {
     fn splice(session: &Session, inquiry: &Inquiry, target: &Target, stream: bool) -> Result<Self> {
-        let mut path = provider::target(&target.provider, inquiry.operation, &target.model, stream)?;
+        let mut path = provider::target(&target.provider, inquiry.operation, &target.model, answer(stream))?;
         if let Some(in_path) = &inquiry.in_path {
             // one operation, two actions: the client's own is asked for
             path = path.replacen(":batchEmbedContents", &format!(":{}", in_path.action), 1);
         }
-        let names = TRACED.iter().chain(&OPENAI);
-        Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on: fields(session, names) })
+        let headers = &session.req_header().headers;
+        let mut sent_on = fields(headers, TRACED.iter());
+        if inquiry.operation.grammar() == Grammar::OpenAi {
+            sent_on.extend(fields(headers, OPENAI.iter()));
+        }
+        sent_on.extend(provider::headers(&target.provider, &target.model, headers));
+        Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on })
     }
 
     fn bridge(session: &Session, to: Operation, target: &Target, stream: bool) -> Result<Self> {
-        let path = provider::target(&target.provider, to, &target.model, stream)?;
+        let path = provider::target(&target.provider, to, &target.model, answer(stream))?;
         let framing = to.dialect().map_or(Framing::Sse, |dialect| crate::dialect::outbound(dialect).framing());
-        Ok(Asking { path, accept: accept(framing, stream), sent_on: fields(session, TRACED.iter()) })
+        let mut sent_on = fields(&session.req_header().headers, TRACED.iter());
+        // the client's own headers of a dialect say nothing in another
+        sent_on.extend(provider::headers(&target.provider, &target.model, &HeaderMap::new()));
+        Ok(Asking { path, accept: accept(framing, stream), sent_on })
     }
+}
+
+fn answer(stream: bool) -> Answer {
+    if stream { Answer::Stream } else { Answer::Whole }
 }
 
 fn accept(framing: Framing, stream: bool) -> HeaderValue {
@@ -168,9 +183,8 @@ fn accept(framing: Framing, stream: bool) -> HeaderValue {
     }
 }
 
-fn fields<'n>(session: &Session, names: impl Iterator<Item = &'n &'static str>) -> Vec<(&'static str, HeaderValue)> {
-    let headers = &session.req_header().headers;
-    names.filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect()
+fn fields<'n>(headers: &HeaderMap, names: impl Iterator<Item = &'n &'static str>) -> Vec<(HeaderName, HeaderValue)> {
+    names.filter_map(|name| Some((HeaderName::from_static(name), headers.get(*name)?.clone()))).collect()
 }
 
 /// One try at one target, given up at once when the client leaves.
@@ -223,7 +237,7 @@ fn request_head(asking: &Asking, call: &Call, provider: &Provider, length: usize
     head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
     identify(&mut head, call, provider)?;
     for (name, value) in &asking.sent_on {
-        head.insert_header(*name, value.clone())?;
+        head.insert_header(name.clone(), value.clone())?;
     }
     Ok(head)
 }

@@ -33,16 +33,12 @@ pub enum Way {
 
 /// The way of an operation to a target.
 pub fn way(target: &Target, operation: Operation) -> Result<Way> {
-    if target.provider.offers(operation, &target.model) {
+    let offer = target.provider.offer(&target.model);
+    if offer.is_some_and(|offer| offer.paths.contains_key(&operation)) {
         return Ok(Way::Splice);
     }
     let conversation = operation.dialect().is_some() || operation == Operation::Completions;
-    let bridge = target
-        .provider
-        .bridge
-        .iter()
-        .copied()
-        .find(|to| conversation && to.dialect().is_some() && target.provider.offers(*to, &target.model));
+    let bridge = offer.filter(|_| conversation).and_then(|offer| offer.bridge.first().copied());
     bridge.map(Way::Bridge).ok_or_else(|| {
         Error::new(
             Kind::Unsupported,
@@ -91,7 +87,7 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
             provider: Arc::clone(&found.provider),
             model: Arc::clone(&found.upstream),
             timeouts: found.timeouts,
-            on_loss: OnLoss::Report,
+            on_loss: found.on_loss,
             listed: true,
         });
     }
@@ -104,7 +100,7 @@ fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
         provider: Arc::clone(provider),
         model: rest.into(),
         timeouts: provider.timeouts,
-        on_loss: OnLoss::Report,
+        on_loss: snapshot.on_loss,
         listed: false,
     })
 }

@@ -1,4 +1,4 @@
-//! PEM files, read once at load so that a wrong one never reaches a handshake.
+//! PEM files and other keys, read once at load so that a wrong one never reaches a handshake.
 
 use std::fs::File;
 use std::io::Read;
@@ -66,6 +66,16 @@ impl Checker<'_> {
             self.faults.wrong(at.place, path, format!("{path}: {} {what} in PEM form", at.quoted()));
         }
         good
+    }
+
+    /// A small file of text.
+    pub(super) fn text_file(&mut self, at: &At<String>, path: &str) -> Option<String> {
+        let (_, bytes) = self.pem_file(Some(at), path)?;
+        let text = String::from_utf8(bytes).ok();
+        if text.is_none() {
+            self.faults.wrong(at.place, path, format!("{path}: {} is not text", at.quoted()));
+        }
+        text
     }
 
     fn pem_file(&mut self, at: Option<&At<String>>, path: &str) -> Option<(PathBuf, Vec<u8>)> {

@@ -1,18 +1,21 @@
 //! One provider: the vendor's row of `conf/providers.yaml` with the entry's own words on top.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Checker, is_credential, proxy};
+use super::auth::{self, Entry};
+use super::{Checker, offer, proxy};
 use crate::config::Secret;
 use crate::config::error::{Place, nearest, quote};
 use crate::config::raw::{self, At};
-use crate::config::snapshot::{AuthScheme, BaseUrl, HttpVersion, Provider, ProxyServer, StreamUsage, Timeouts};
-use crate::config::vendors::{self, Vendor, VendorAuth};
+use crate::config::snapshot::{
+    AuthScheme, AwsSource, BaseUrl, EntraProof, EntraSource, Google, HttpVersion, Provider, ProxyServer, StreamUsage,
+    Timeouts,
+};
+use crate::config::vendors::{self, Vendor};
 use crate::dialect::Operation;
 use crate::id::ProviderName;
 
@@ -31,7 +34,7 @@ const OWN_HEADERS: [HeaderName; 10] = [
 ];
 
 impl Checker<'_> {
-    pub(super) fn provider(&mut self, name: &At<String>, typed: raw::Provider, base: Timeouts) -> Option<Provider> {
+    pub(super) fn provider(&mut self, name: &At<String>, mut typed: raw::Provider, base: Timeouts) -> Option<Provider> {
         let path = format!("providers.{}", name.value);
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(word) {
@@ -40,7 +43,7 @@ impl Checker<'_> {
         }
         // Everything below is checked even when something above was wrong.
         let timeouts = self.timeouts(base, typed.timeouts.as_ref(), &format!("{path}.timeouts"));
-        let headers = self.headers(typed.headers.unwrap_or_default(), &path);
+        let headers = self.headers(typed.headers.take().unwrap_or_default(), &path);
         let ca = typed.ca.as_ref().and_then(|at| self.authority_file(at, &format!("{path}.ca")));
         let missing_env: Vec<String> = typed
             .required_env
@@ -52,42 +55,57 @@ impl Checker<'_> {
         let own_url = typed.base_url.as_ref().map(|at| (at.place, base_url(&at.value)));
         let (kind, vendor) = self.kind(name, typed.kind.as_ref(), own_url.is_some(), &path)?;
 
-        let url = match (own_url, &vendor.base_url) {
-            (Some((_, Ok(url))), _) => Some(url),
-            (Some((place, Err(why))), _) => {
+        let entry = Entry {
+            path: &path,
+            place: name.place,
+            kind: &kind,
+            own_url: own_url.is_some(),
+            missing_env: !missing_env.is_empty(),
+        };
+        let slots = self.slots(&typed, vendor, &entry);
+        let url = match own_url {
+            Some((_, Ok(url))) => Some(url),
+            Some((place, Err(why))) => {
                 self.faults.wrong(place, &path, format!("{path}.base_url {why}"));
                 None
             }
-            (None, Some(url)) => Some(base_url(url).expect("a test reads every base_url of conf/providers.yaml")),
-            (None, None) => {
-                let message = format!(
-                    "{path} has no \"base_url\": {kind} has an address per customer, write it, e.g. \
-                     https://RESOURCE.openai.azure.com"
-                );
-                self.faults.missing(name.place, &path, message);
-                None
-            }
+            None => match slots.base_url(vendor) {
+                // a slot that could not be filled has been told
+                Some(url) => base_url(&url).ok(),
+                None => {
+                    let message = format!(
+                        "{path} has no \"base_url\": {kind} has an address per customer, write it, e.g. \
+                         https://RESOURCE.openai.azure.com"
+                    );
+                    self.faults.missing(name.place, &path, message);
+                    None
+                }
+            },
         };
-        let auth = self.auth(typed.auth.as_ref(), vendor, &path);
-        // A server of one's own often needs no key; the vendor's always does.
-        let needs_key = typed.auth.is_some() || typed.base_url.is_none() || vendor.base_url.is_none();
-        let needs_key =
-            needs_key && auth != AuthScheme::None && (vendor.auth != VendorAuth::None || typed.auth.is_some());
-        let credential_header = typed.api_key.as_ref().and_then(|at| self.credential(at, &auth, &path));
-        if typed.api_key.is_none() && needs_key && missing_env.is_empty() {
-            let variable = vendor.env.first().map_or("API_KEY", String::as_str);
-            let message = format!(
-                "{path} has no \"api_key\": write for example \"api_key: ${{{variable}}}\", or \"auth: none\" if it needs none"
-            );
-            self.faults.missing(name.place, &path, message);
-        }
-        if let Some((header, _)) = &credential_header
+        let auth = auth::Typed {
+            auth: typed.auth,
+            api_key: typed.api_key,
+            profile: typed.profile,
+            access_key_id: typed.access_key_id,
+            secret_access_key: typed.secret_access_key,
+            session_token: typed.session_token,
+            credentials: typed.credentials,
+        };
+        let auth = self.auth(auth, vendor, &slots, &entry);
+        if let Some((header, _)) = &auth.header
             && headers.iter().any(|(name, _)| name == header)
         {
             let message = format!("{path}.headers: {header} already carries the api_key: remove one of them");
             self.faults.wrong(name.place, &path, message);
         }
-        let paths = self.paths(typed.paths.unwrap_or_default(), vendor, &path);
+        let offer = offer::Typed {
+            paths: typed.paths.unwrap_or_default(),
+            stream_paths: typed.stream_paths.unwrap_or_default(),
+            bridge: typed.bridge,
+            manners: typed.manners.unwrap_or_default(),
+            betas: typed.betas,
+        };
+        let offers = self.offers(offer, vendor, url.as_ref(), &slots, &path);
         let query = self.query(typed.api_version.as_ref(), &kind, vendor, &path);
         let http = match typed.http {
             None | Some(raw::Http::Auto) => HttpVersion::Auto,
@@ -96,25 +114,25 @@ impl Checker<'_> {
         };
         let url = url?;
         let proxy = self.proxy(typed.proxy.as_ref(), &url, name.place, &path);
-        let credential = typed.api_key.map(|at| at.value);
+        // the entry's own headers win over the vendor's
+        let default_headers = vendor_headers(vendor).filter(|(name, _)| headers.iter().all(|(own, _)| own != name));
         let mut provider = Provider {
             name: ProviderName::new(name.value.as_str()),
             kind: kind.into(),
             base: url,
-            // Without a credential there is nothing to send.
-            auth: if credential.is_none() && missing_env.is_empty() { AuthScheme::None } else { auth },
-            credential,
-            credential_header,
-            paths,
+            auth: auth.scheme,
+            credential: auth.credential,
+            credential_header: auth.header,
+            offers,
             query,
+            default_headers: default_headers.collect(),
+            forward: vendor.forward.iter().filter_map(|name| name.parse().ok()).collect(),
             headers,
             stream_usage: match typed.stream_usage.unwrap_or(vendor.stream_usage) {
                 raw::StreamUsage::Ask => StreamUsage::Ask,
                 raw::StreamUsage::Always => StreamUsage::Always,
                 raw::StreamUsage::Never => StreamUsage::Never,
             },
-            bridge: vec![Operation::ChatCompletions],
-            manners: crate::dialect::Manners::default(),
             http,
             ca,
             proxy,
@@ -124,6 +142,40 @@ impl Checker<'_> {
         };
         provider.pool_key = pool_key(&provider);
         Some(provider)
+    }
+
+    /// The keys that have a place in the vendor's addresses.
+    fn slots(&mut self, typed: &raw::Provider, vendor: &Vendor, entry: &Entry<'_>) -> Slots {
+        let Entry { path, place, kind, .. } = *entry;
+        let from_environment = |name: &str| self.environment.get(name).filter(|value| !value.trim().is_empty());
+        let region = from_environment("AWS_REGION").or_else(|| from_environment("AWS_DEFAULT_REGION"));
+        let keys = [
+            ("region", typed.region.as_ref(), region, "the AWS region, e.g. \"region: us-east-1\", or set AWS_REGION"),
+            ("project", typed.project.as_ref(), None, "the Google Cloud project"),
+            ("location", typed.location.as_ref(), Some("global".to_owned()), "e.g. \"location: global\""),
+        ];
+        let [region, project, location] = keys.map(|(name, at, default, advice)| {
+            match (vendor.has_slot(name), at) {
+                (true, Some(at)) if is_slot(name, &at.value) => return at.value.clone(),
+                (true, Some(at)) => {
+                    let message = format!("{path}.{name}: {}: use letters, digits and -", at.quoted());
+                    self.faults.wrong(at.place, path, message);
+                }
+                (true, None) => match default.filter(|value| is_slot(name, value.trim())) {
+                    Some(value) => return value.trim().to_owned(),
+                    // such a provider is shown, not used
+                    None if entry.missing_env => return "unset".to_owned(),
+                    None => self.faults.missing(place, path, format!("{path} has no \"{name}\": write {advice}")),
+                },
+                (false, Some(at)) => {
+                    let message = format!("{path}.{name}: {kind} has none: remove it");
+                    self.faults.wrong(at.place, path, message);
+                }
+                (false, None) => {}
+            }
+            String::new()
+        });
+        Slots { region, project, location }
     }
 
     fn kind(
@@ -141,9 +193,6 @@ impl Checker<'_> {
         let place = typed.map_or(name.place, |at| at.place);
         let names = || all.keys().map(String::as_str);
         let message = match typed {
-            _ if vendors::LATER.contains(&text.as_str()) => {
-                format!("{path}: kind \"{text}\" is not available in this version: remove this provider")
-            }
             Some(at) => match nearest(text, names()) {
                 Some(near) => format!("{path}.kind: {} is not known: did you mean \"{near}\"?", at.quoted()),
                 None => format!(
@@ -165,53 +214,6 @@ impl Checker<'_> {
         };
         self.faults.wrong(place, path, message);
         None
-    }
-
-    fn auth(&mut self, typed: Option<&raw::ProviderAuth>, vendor: &Vendor, path: &str) -> AuthScheme {
-        let Some(typed) = typed else {
-            return match (vendor.auth, &vendor.header) {
-                (VendorAuth::Header, Some(name)) => {
-                    AuthScheme::Header(name.parse().expect("a test reads every header of conf/providers.yaml"))
-                }
-                (VendorAuth::Bearer | VendorAuth::None | VendorAuth::Header, _) => AuthScheme::Bearer,
-            };
-        };
-        if let Some(at) = &typed.header {
-            return match self.header_name(at, &format!("{path}.auth.header")) {
-                Some(name) => AuthScheme::Header(name),
-                None => AuthScheme::Bearer,
-            };
-        }
-        match typed.scheme.as_ref().map(|at| at.value.as_str()) {
-            Some("none") => AuthScheme::None,
-            _ => AuthScheme::Bearer,
-        }
-    }
-
-    fn credential(&mut self, at: &At<Secret>, auth: &AuthScheme, path: &str) -> Option<(HeaderName, HeaderValue)> {
-        let text = at.value.expose();
-        let (name, value) = match auth {
-            AuthScheme::Bearer => (header::AUTHORIZATION, format!("Bearer {text}")),
-            AuthScheme::Header(name) => (name.clone(), text.to_owned()),
-            AuthScheme::None => {
-                let message = format!("{path} has an \"api_key\" and \"auth: none\": remove one of them");
-                self.faults.wrong(at.place, path, message);
-                return None;
-            }
-        };
-        match HeaderValue::from_str(&value) {
-            Ok(mut value) if is_credential(text) => {
-                value.set_sensitive(true);
-                Some((name, value))
-            }
-            _ => {
-                let message = format!(
-                    "{path}.api_key has a space, a line break or an unusual character: a key is printable ASCII without spaces"
-                );
-                self.faults.wrong(at.place, path, message);
-                None
-            }
-        }
     }
 
     fn headers(&mut self, typed: raw::Map<At<Secret>>, path: &str) -> Vec<(HeaderName, HeaderValue)> {
@@ -238,7 +240,7 @@ impl Checker<'_> {
         headers
     }
 
-    fn header_name(&mut self, at: &At<String>, path: &str) -> Option<HeaderName> {
+    pub(super) fn header_name(&mut self, at: &At<String>, path: &str) -> Option<HeaderName> {
         let message = match at.value.parse::<HeaderName>() {
             Ok(name) if OWN_HEADERS.contains(&name) => {
                 format!("{path}: {} is set by Tollgate itself: remove it", at.quoted())
@@ -248,43 +250,6 @@ impl Checker<'_> {
         };
         self.faults.wrong(at.place, path, message);
         None
-    }
-
-    fn paths(&mut self, typed: raw::Map<At<String>>, vendor: &Vendor, path: &str) -> BTreeMap<Operation, Arc<str>> {
-        let mut paths: BTreeMap<Operation, Arc<str>> = vendor
-            .operations
-            .iter()
-            .filter_map(|name| {
-                let operation = Operation::from_name(name)?;
-                let own = vendor.paths.get(name).map(String::as_str);
-                Some((operation, own.unwrap_or(operation.path()).into()))
-            })
-            .collect();
-        for (name, value) in typed.0 {
-            let below = format!("{path}.paths");
-            let Some(operation) = Operation::from_name(&name.value) else {
-                let names: Vec<&str> = Operation::ALL.iter().map(|o| o.name()).collect();
-                let advice = match nearest(&name.value, names.iter().copied()) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
-                    None => format!("write one of {}", names.join(", ")),
-                };
-                self.faults.wrong(name.place, &below, format!("{below}: no operation {}: {advice}", name.quoted()));
-                continue;
-            };
-            let text = &value.value;
-            if text == "off" {
-                paths.remove(&operation);
-            } else if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-                paths.insert(operation, text.as_str().into());
-            } else {
-                let message = format!(
-                    "{below}.{operation}: {} is not a path: begin it with \"/\", without spaces, or write \"off\"",
-                    value.quoted()
-                );
-                self.faults.wrong(value.place, &below, message);
-            }
-        }
-        paths
     }
 
     fn query(&mut self, typed: Option<&At<String>>, kind: &str, vendor: &Vendor, path: &str) -> Option<Arc<str>> {
@@ -318,6 +283,40 @@ impl Checker<'_> {
             None
         })
     }
+}
+
+/// What stands in the place of `{region}`, `{project}` and `{location}`; empty where the vendor has no such place.
+pub(super) struct Slots {
+    pub region: String,
+    pub project: String,
+    pub location: String,
+}
+
+impl Slots {
+    pub(super) fn fill(&self, text: &str) -> String {
+        let Slots { region, project, location } = self;
+        text.replace("{region}", region).replace("{project}", project).replace("{location}", location)
+    }
+
+    /// The vendor's own address; `None` where each customer has one.
+    fn base_url(&self, vendor: &Vendor) -> Option<String> {
+        let url = vendor.base_urls.get(&self.location).or(vendor.base_url.as_ref())?;
+        Some(self.fill(url))
+    }
+}
+
+/// One label of a host name, and one segment of a path. Old projects have a domain in front (`example.com:name`).
+fn is_slot(name: &str, text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || (name == "project" && matches!(b, b'.' | b':')))
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn vendor_headers(vendor: &Vendor) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    vendor.headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
 }
 
 /// Splits a base URL. The error reads after the key's name and does not repeat the URL, which may hold a secret.
@@ -380,6 +379,9 @@ fn pool_key(provider: &Provider) -> u64 {
     part(&provider.base.port.to_be_bytes());
     part(provider.ca.as_deref().unwrap_or_default());
     part(provider.credential.as_ref().map_or("", Secret::expose).as_bytes());
+    for text in who_asks(&provider.auth) {
+        part(text.as_bytes());
+    }
     part(match provider.http {
         HttpVersion::Http1 => b"1",
         HttpVersion::Http2 => b"2",
@@ -395,6 +397,35 @@ fn pool_key(provider: &Provider) -> u64 {
     u64::from_be_bytes(*first)
 }
 
+/// The identity behind credentials that are fetched.
+fn who_asks(auth: &AuthScheme) -> Vec<&str> {
+    match auth {
+        AuthScheme::Bearer | AuthScheme::Header(_) | AuthScheme::None => Vec::new(),
+        AuthScheme::Aws(aws) => match &aws.source {
+            AwsSource::Keys { access_key_id, secret_access_key, session_token } => {
+                let token = session_token.as_ref().map_or("", Secret::expose);
+                vec!["keys", access_key_id.expose(), secret_access_key.expose(), token]
+            }
+            AwsSource::Profile(name) => vec!["profile", name],
+            AwsSource::Chain => vec!["chain"],
+        },
+        AuthScheme::Google(Google::Key(key)) => vec!["key", key.expose()],
+        AuthScheme::Google(Google::Default) => vec!["default"],
+        AuthScheme::Entra(entra) => match &entra.source {
+            EntraSource::Application { token_url, client_id, proof } => {
+                let proof = match proof {
+                    EntraProof::Secret(secret) => secret.expose(),
+                    EntraProof::TokenFile(path) => path.to_str().unwrap_or_default(),
+                };
+                vec!["application", token_url, client_id, proof, &entra.scope]
+            }
+            EntraSource::ManagedIdentity { client_id } => {
+                vec!["identity", client_id.as_deref().unwrap_or_default(), &entra.scope]
+            }
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,15 +433,19 @@ mod tests {
 
     #[test]
     fn every_vendor_has_a_good_base_url_and_header() {
+        let slots = Slots { region: "r-1".to_owned(), project: "p".to_owned(), location: "l".to_owned() };
         for (name, vendor) in vendors::all() {
-            if let Some(url) = &vendor.base_url {
-                assert!(base_url(url).is_ok(), "{name}");
+            for url in vendor.base_url.iter().chain(vendor.base_urls.values()) {
+                let filled = slots.fill(url);
+                assert!(base_url(&filled).is_ok() && !filled.contains('{'), "{name}");
             }
-            if let Some(header) = &vendor.header {
+            for header in vendor.header.iter().chain(&vendor.forward).chain(vendor.headers.keys()) {
                 assert!(header.parse::<HeaderName>().is_ok(), "{name}");
             }
-            for path in vendor.paths.values() {
-                assert!(path.starts_with('/'), "{name}");
+            assert_eq!(vendor_headers(vendor).count(), vendor.headers.len(), "{name}");
+            for path in vendor.rows().flat_map(|row| row.paths.values().chain(row.stream_paths.values())) {
+                let filled = slots.fill(path).replace("{model}", "").replace("{name}", "");
+                assert!((path.starts_with('/') || path.starts_with("../")) && !filled.contains('{'), "{name}");
             }
         }
     }
