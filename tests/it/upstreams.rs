@@ -295,7 +295,7 @@ async fn what_a_provider_lacks_is_said_without_asking_it() {
     let base = format!("kind: openai, base_url: \"http://{}/v1\"", upstream.address);
     let gateway = gateway(
         &format!(
-            "  bare: {{{base}, api_key: x, paths: {{chat_completions: off}}}}\n  unset: {{{base}, api_key: \"${{NOPE:-}}\", required_env: [NOPE]}}\n"
+            "  bare: {{{base}, api_key: x, paths: {{chat_completions: off, responses: off}}}}\n  unset: {{{base}, api_key: \"${{NOPE:-}}\", required_env: [NOPE]}}\n"
         ),
         &[],
     )
