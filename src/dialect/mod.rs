@@ -3,6 +3,7 @@
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
 pub mod codec;
+pub mod eventstream;
 pub mod frame;
 pub mod openai;
 mod operation;
@@ -13,5 +14,5 @@ pub use codec::{
     Abilities, Encoded, Garbled, Inbound, Manners, Origin, Outbound, Refusal, ReplyTo, Seen, StreamDecoder,
     StreamEncoder, StreamForm, Tap, To,
 };
-pub use frame::{Frame, Framing};
+pub use frame::{Cutter, Frame, Framing};
 pub use operation::{Grammar, Operation};
