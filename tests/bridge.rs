@@ -235,6 +235,12 @@ fn cut(dialect: Dialect, body: &[u8], mut each: impl FnMut(Frame<'_>)) {
             Ok(())
         })
         .expect("recorded frames are whole");
+    cutter
+        .finish(|frame| {
+            each(frame);
+            Ok(())
+        })
+        .expect("recorded streams are whole");
 }
 
 /// The words of a recorded answer.

@@ -3,8 +3,10 @@
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
 pub mod adapt;
+pub mod bedrock;
 pub mod codec;
 pub mod envelope;
+pub mod eventstream;
 pub mod frame;
 pub mod openai;
 mod operation;
@@ -16,7 +18,7 @@ pub use codec::{
     Abilities, Encoded, Garbled, Inbound, Manners, Origin, Outbound, Refusal, ReplyTo, Seen, StreamDecoder,
     StreamEncoder, StreamForm, Tap, To,
 };
-pub use frame::{Frame, Framing};
+pub use frame::{Cutter, Frame, Framing};
 pub use operation::{Grammar, Operation};
 
 /// How clients speak an operation; `None` for what is no conversation.

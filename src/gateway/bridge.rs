@@ -327,7 +327,14 @@ impl Bridge<'_> {
                 }
             }
         }
-        cutter.finish().map_err(garbled)?;
+        cutter
+            .finish(|frame| {
+                let mut events = Vec::new();
+                decoder.push(frame, &mut events)?;
+                events.into_iter().for_each(|event| writing.take(call, event));
+                Ok(())
+            })
+            .map_err(garbled)?;
         let mut events = Vec::new();
         decoder
             .finish(&mut events)
