@@ -7,9 +7,9 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tollgate::dialect::Operation;
 use tollgate::dialect::openai::stream::Tap;
 use tollgate::dialect::sse::Frames;
+use tollgate::dialect::{Operation, Tap as _};
 
 #[global_allocator]
 static ALLOCATOR: support::Counting = support::Counting;
@@ -20,7 +20,7 @@ const CHUNKS: usize = 2_000;
 fn begun(added_usage: bool) -> Tap {
     let mut tap = Tap::new(Operation::ChatCompletions, added_usage);
     tap.see(Bytes::from(support::delta(0)));
-    assert!(tap.output_began);
+    assert!(tap.seen().output_began);
     tap
 }
 

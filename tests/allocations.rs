@@ -4,9 +4,9 @@
 mod support;
 
 use bytes::Bytes;
-use tollgate::dialect::Operation;
 use tollgate::dialect::openai::stream::Tap;
 use tollgate::dialect::sse::Frames;
+use tollgate::dialect::{Operation, Tap as _};
 
 #[global_allocator]
 static ALLOCATOR: support::Counting = support::Counting;
@@ -24,7 +24,7 @@ impl Lane {
     fn begun(added_usage: bool) -> Self {
         let mut tap = Tap::new(Operation::ChatCompletions, added_usage);
         tap.see(Bytes::from(support::delta(0)));
-        assert!(tap.output_began, "the first frame has output");
+        assert!(tap.seen().output_began, "the first frame has output");
         Lane { frames: Frames::default(), tap, forwarded: 0 }
     }
 

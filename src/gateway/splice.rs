@@ -13,10 +13,10 @@ use super::proxy::Shared;
 use super::reply;
 use crate::call::Call;
 use crate::config::snapshot::Provider;
-use crate::dialect::Operation;
 use crate::dialect::openai::stream::Tap;
 use crate::dialect::openai::{self, usage};
 use crate::dialect::sse::Frames;
+use crate::dialect::{Operation, Tap as _};
 use crate::error::{Error, Kind, Result};
 use crate::route::Target;
 use crate::upstream::Reply;
@@ -137,11 +137,11 @@ async fn stream(
 
     let mut tap = Tap::new(operation, added_usage);
     let ended = events(session, call, upstream, &mut tap, pace).await;
-    call.usage = tap.usage;
-    call.output_frames = tap.output_frames;
+    call.usage = tap.seen().usage;
+    call.output_frames = tap.seen().output_frames;
     match ended {
         Ok(()) => {
-            if tap.failed {
+            if tap.seen().failed {
                 call.fail(&Error::new(Kind::UpstreamFailed, "The provider ended the stream with an error event."));
             }
             write(session, call, None, true).await?;
@@ -151,11 +151,7 @@ async fn stream(
         Err(error) => {
             // the client learns of it in the stream, and the stream ends as streams do
             call.fail(&error);
-            let event = match operation {
-                Operation::Responses => openai::error::responses_event(&error, tap.next_sequence),
-                _ => openai::error::chat_event(&error),
-            };
-            write(session, call, Some(event), true).await?;
+            write(session, call, Some(tap.broken(&error)), true).await?;
             Ok(Ended::Broken)
         }
     }
@@ -186,7 +182,7 @@ async fn events(session: &mut Session, call: &mut Call, upstream: &mut Reply, ta
                 }
             })
             .map_err(|_| Error::new(Kind::UpstreamFailed, "The provider sent an event that is too large."))?;
-        if tap.output_began && call.first_token.is_none() {
+        if tap.seen().output_began && call.first_token.is_none() {
             call.first_token = Some(call.started.elapsed());
         }
         let ready = match out.as_slice() {
@@ -208,7 +204,7 @@ async fn events(session: &mut Session, call: &mut Call, upstream: &mut Reply, ta
             write(session, call, Some(rest), false).await?;
         }
     }
-    if tap.ended || tap.failed || upstream.header(http::header::TRANSFER_ENCODING).is_some() {
+    if tap.seen().ended || tap.seen().failed || upstream.header(http::header::TRANSFER_ENCODING).is_some() {
         return Ok(());
     }
     if upstream.session.as_http2().is_some() || upstream.header(http::header::CONTENT_LENGTH).is_some() {

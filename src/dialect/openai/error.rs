@@ -2,7 +2,19 @@
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Refused};
+
+/// The HTTP status of an error for a client of this grammar: the kind's own, but for a provider's refusal that would say the wrong thing.
+pub fn status(error: &Error) -> u16 {
+    match error.kind {
+        // the gateway's credential is not good there: the client must not doubt its own key
+        Kind::UpstreamRefused { reason: Refused::Auth | Refused::Permission, .. } => 502,
+        // Anthropic's word for "no room"; the SDKs retry 503 too
+        Kind::UpstreamRefused { status: 529, .. } => 503,
+        Kind::UpstreamRefused { status, .. } if !(400..=599).contains(&status) => 502,
+        kind => kind.status(),
+    }
+}
 
 /// `{"error":{"message","type","param","code"}}`.
 pub fn body(error: &Error) -> Bytes {
@@ -54,7 +66,8 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Forbidden => "permission_error",
         Kind::RateLimited { .. } => "rate_limit_error",
         Kind::Overloaded { .. } | Kind::ShuttingDown => "overloaded_error",
-        Kind::UpstreamRefused { .. } | Kind::UpstreamFailed | Kind::UpstreamTimeout => "upstream_error",
+        Kind::UpstreamRefused { reason, .. } => refused_kind(reason),
+        Kind::UpstreamFailed | Kind::UpstreamTimeout => "upstream_error",
         Kind::Internal => "server_error",
     }
 }
@@ -74,12 +87,43 @@ fn code(error: &Error) -> Option<&'static str> {
         Kind::RateLimited { .. } => Some("rate_limit_exceeded"),
         Kind::Overloaded { .. } => Some("overloaded"),
         Kind::Unsupported => Some("unsupported_operation"),
-        Kind::UpstreamRefused { .. } => Some("upstream_error"),
+        Kind::UpstreamRefused { reason, .. } => refused_code(reason),
         Kind::UpstreamFailed => Some("upstream_failed"),
         Kind::UpstreamTimeout => Some("upstream_timeout"),
         Kind::ShuttingDown => Some("shutting_down"),
         Kind::BadRequest | Kind::ClientGone | Kind::Internal => None,
     })
+}
+
+/// The type of a provider's refusal. What is the operator's fault, or the provider's, is no error of the request.
+fn refused_kind(reason: Refused) -> &'static str {
+    match reason {
+        Refused::BadRequest
+        | Refused::NotFound
+        | Refused::TooLarge
+        | Refused::ContextLength
+        | Refused::ContentFilter => "invalid_request_error",
+        Refused::RateLimit => "rate_limit_error",
+        Refused::Overloaded => "overloaded_error",
+        Refused::Billing => "insufficient_quota",
+        Refused::Auth | Refused::Permission | Refused::Timeout | Refused::ServerError => "upstream_error",
+    }
+}
+
+fn refused_code(reason: Refused) -> Option<&'static str> {
+    match reason {
+        Refused::BadRequest => None,
+        Refused::Auth | Refused::Permission => Some("upstream_auth"),
+        Refused::NotFound => Some("model_not_found"),
+        Refused::TooLarge => Some("request_too_large"),
+        Refused::RateLimit => Some("rate_limit_exceeded"),
+        Refused::Overloaded => Some("overloaded"),
+        Refused::ContextLength => Some("context_length_exceeded"),
+        Refused::ContentFilter => Some("content_filter"),
+        Refused::Billing => Some("insufficient_quota"),
+        Refused::Timeout => Some("upstream_timeout"),
+        Refused::ServerError => Some("upstream_error"),
+    }
 }
 
 /// A provider's own error body with what must not be repeated taken out: each of `secrets` (the credential, the host), also where it was
@@ -140,5 +184,30 @@ mod tests {
         assert_eq!(value["error"]["type"], "invalid_request_error");
         assert_eq!(value["error"]["code"], "model_not_found");
         assert_eq!(value["error"]["param"], "model");
+    }
+
+    #[test]
+    fn a_provider_s_refusal_is_told_by_its_reason_not_by_its_status() {
+        let refused = |status, reason| {
+            let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after: None }, "said");
+            let value: serde_json::Value = serde_json::from_slice(&body(&error)).unwrap();
+            let word = |name: &str| value["error"][name].as_str().unwrap_or_default().to_owned();
+            (super::status(&error), word("type"), word("code"))
+        };
+        let told = |status, kind: &str, code: &str| (status, kind.to_owned(), code.to_owned());
+        for (status, reason, expected) in [
+            (400, Refused::BadRequest, told(400, "invalid_request_error", "")),
+            (401, Refused::Auth, told(502, "upstream_error", "upstream_auth")),
+            (403, Refused::Permission, told(502, "upstream_error", "upstream_auth")),
+            (403, Refused::ContentFilter, told(403, "invalid_request_error", "content_filter")),
+            (404, Refused::NotFound, told(404, "invalid_request_error", "model_not_found")),
+            (413, Refused::RateLimit, told(413, "rate_limit_error", "rate_limit_exceeded")),
+            (429, Refused::Billing, told(429, "insufficient_quota", "insufficient_quota")),
+            (500, Refused::ContextLength, told(500, "invalid_request_error", "context_length_exceeded")),
+            (529, Refused::Overloaded, told(503, "overloaded_error", "overloaded")),
+            (200, Refused::ServerError, told(502, "upstream_error", "upstream_error")),
+        ] {
+            assert_eq!(refused(status, reason), expected, "{status} {reason:?}");
+        }
     }
 }

@@ -5,10 +5,10 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::usage;
-use crate::chat::Usage;
-use crate::dialect::Operation;
+use super::{error, usage};
 use crate::dialect::sse::Event;
+use crate::dialect::{Operation, Seen};
+use crate::error::Error;
 use crate::json::Object;
 
 /// Reads frames as they pass. Costs a search per frame; parses only the first few, and those that carry usage.
@@ -17,17 +17,9 @@ pub struct Tap {
     operation: Operation,
     /// We asked for usage and the client did not: what that adds is taken out again.
     added_usage: bool,
-    pub usage: Option<Usage>,
-    /// Frames with output, which is near enough to one a token.
-    pub output_frames: u64,
-    /// Output has begun: the first frame with text, a tool call or reasoning has passed.
-    pub output_began: bool,
-    /// `[DONE]`, `response.completed`, ... has passed: what comes after is not a broken stream.
-    pub ended: bool,
-    /// The provider sent an error event.
-    pub failed: bool,
+    seen: Seen,
     /// The `sequence_number` that an event put behind the last one of a responses stream would have.
-    pub next_sequence: u64,
+    next_sequence: u64,
 }
 
 #[derive(Deserialize)]
@@ -70,20 +62,52 @@ struct ResponseEvent<'a> {
 
 impl Tap {
     pub fn new(operation: Operation, added_usage: bool) -> Self {
-        Tap {
-            operation,
-            added_usage,
-            usage: None,
-            output_frames: 0,
-            output_began: false,
-            ended: false,
-            failed: false,
-            next_sequence: 0,
+        Tap { operation, added_usage, seen: Seen::default(), next_sequence: 0 }
+    }
+
+    fn see_chunk(&mut self, data: &[u8]) {
+        self.seen.output_frames += 1;
+        if !self.seen.output_began
+            && let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data)
+        {
+            self.seen.output_began = chunk.choices.is_some_and(|c| c.iter().any(Choice::has_output));
+            self.seen.failed |= chunk.error.is_some_and(|e| e.get() != "null");
+        } else if !self.seen.failed && data.len() < 4096 && memmem::find(data, b"\"error\"").is_some() {
+            self.seen.failed = Object::scan(data).is_ok_and(|o| o.get("error").is_some_and(|e| e != "null"));
+        }
+        if let Some(at) = memmem::rfind(data, b"\"usage\"")
+            && memmem::find(&data[at..], b"{").is_some()
+        {
+            // x_groq and the like carry it one level down
+            let found = usage::of_reply(data).or_else(|| usage::of_tail(data));
+            self.seen.usage = found.or(self.seen.usage);
         }
     }
 
-    /// Look at a frame on its way. What comes back goes to the client: the frame itself, nearly always.
-    pub fn see(&mut self, frame: Bytes) -> Option<Bytes> {
+    fn see_response_event(&mut self, name: &str, data: &[u8]) {
+        self.next_sequence = sequence_of(data).unwrap_or(self.next_sequence).saturating_add(1);
+        match name {
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                self.seen.ended = true;
+                self.seen.failed |= name == "response.failed";
+                if let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) {
+                    let found = event.response.and_then(|r| usage::of_reply(r.get().as_bytes()));
+                    self.seen.usage = found.or(self.seen.usage);
+                }
+            }
+            "error" => self.seen.failed = true,
+            _ => {
+                if name.ends_with(".delta") {
+                    self.seen.output_frames += 1;
+                    self.seen.output_began = true;
+                }
+            }
+        }
+    }
+}
+
+impl crate::dialect::Tap for Tap {
+    fn see(&mut self, frame: Bytes) -> Option<Bytes> {
         let event = Event::read(&frame);
         let Some(data) = event.data.as_deref() else { return Some(frame) };
         match self.operation {
@@ -92,7 +116,7 @@ impl Tap {
             Operation::Responses => self.see_response_event(event.name, data),
             _ => {
                 if data == b"[DONE]" {
-                    self.ended = true;
+                    self.seen.ended = true;
                     return Some(frame);
                 }
                 self.see_chunk(data);
@@ -104,43 +128,14 @@ impl Tap {
         Some(frame)
     }
 
-    fn see_chunk(&mut self, data: &[u8]) {
-        self.output_frames += 1;
-        if !self.output_began
-            && let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data)
-        {
-            self.output_began = chunk.choices.is_some_and(|c| c.iter().any(Choice::has_output));
-            self.failed |= chunk.error.is_some_and(|e| e.get() != "null");
-        } else if !self.failed && data.len() < 4096 && memmem::find(data, b"\"error\"").is_some() {
-            self.failed = Object::scan(data).is_ok_and(|o| o.get("error").is_some_and(|e| e != "null"));
-        }
-        if let Some(at) = memmem::rfind(data, b"\"usage\"")
-            && memmem::find(&data[at..], b"{").is_some()
-        {
-            // x_groq and the like carry it one level down
-            let found = usage::of_reply(data).or_else(|| usage::of_tail(data));
-            self.usage = found.or(self.usage);
-        }
+    fn seen(&self) -> &Seen {
+        &self.seen
     }
 
-    fn see_response_event(&mut self, name: &str, data: &[u8]) {
-        self.next_sequence = sequence_of(data).unwrap_or(self.next_sequence).saturating_add(1);
-        match name {
-            "response.completed" | "response.incomplete" | "response.failed" => {
-                self.ended = true;
-                self.failed |= name == "response.failed";
-                if let Ok(event) = serde_json::from_slice::<ResponseEvent<'_>>(data) {
-                    let found = event.response.and_then(|r| usage::of_reply(r.get().as_bytes()));
-                    self.usage = found.or(self.usage);
-                }
-            }
-            "error" => self.failed = true,
-            _ => {
-                if name.ends_with(".delta") {
-                    self.output_frames += 1;
-                    self.output_began = true;
-                }
-            }
+    fn broken(&self, error: &Error) -> Bytes {
+        match self.operation {
+            Operation::Responses => error::responses_event(error, self.next_sequence),
+            _ => error::chat_event(error),
         }
     }
 }
@@ -211,6 +206,7 @@ fn without_usage(frame: &Bytes, data: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Tap as _;
     use crate::units::Tokens;
 
     fn run(operation: Operation, added: bool, frames: &[&str]) -> (Tap, String) {
@@ -234,8 +230,8 @@ mod tests {
     fn a_stream_passes_unchanged_when_the_client_asked_for_usage() {
         let (tap, out) = run(Operation::ChatCompletions, false, &CHAT);
         assert_eq!(out, CHAT.concat());
-        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(3), Tokens(2))));
-        assert!(tap.ended && tap.output_began && !tap.failed);
+        assert_eq!(tap.seen.usage.map(|u| (u.input, u.output)), Some((Tokens(3), Tokens(2))));
+        assert!(tap.seen.ended && tap.seen.output_began && !tap.seen.failed);
     }
 
     #[test]
@@ -246,7 +242,7 @@ mod tests {
             "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\
              data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"say \\\"usage\\\":null\"}}]}\n\ndata: [DONE]\n\n"
         );
-        assert!(tap.usage.is_some());
+        assert!(tap.seen.usage.is_some());
     }
 
     #[test]
@@ -260,16 +256,16 @@ mod tests {
     fn output_begins_with_the_first_text_not_with_the_role() {
         let mut tap = Tap::new(Operation::ChatCompletions, false);
         tap.see(Bytes::from_static(CHAT[0].as_bytes()));
-        assert!(!tap.output_began);
+        assert!(!tap.seen.output_began);
         tap.see(Bytes::from_static(CHAT[1].as_bytes()));
-        assert!(tap.output_began);
+        assert!(tap.seen.output_began);
     }
 
     #[test]
     fn an_error_event_is_noticed() {
         let error = "data: {\"error\":{\"message\":\"boom\"}}\n\n";
-        assert!(run(Operation::ChatCompletions, false, &[error]).0.failed);
-        assert!(run(Operation::ChatCompletions, false, &[CHAT[1], error]).0.failed);
+        assert!(run(Operation::ChatCompletions, false, &[error]).0.seen.failed);
+        assert!(run(Operation::ChatCompletions, false, &[CHAT[1], error]).0.seen.failed);
         assert!(
             !run(
                 Operation::ChatCompletions,
@@ -277,6 +273,7 @@ mod tests {
                 &[CHAT[1], "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n"]
             )
             .0
+            .seen
             .failed
         );
     }
@@ -290,12 +287,12 @@ mod tests {
             "data: [DONE]\n\n",
         ];
         let (tap, _) = run(Operation::Responses, false, &frames[..2]);
-        assert!(tap.output_began && !tap.ended);
+        assert!(tap.seen.output_began && !tap.seen.ended);
         assert_eq!(tap.next_sequence, 2);
         let (tap, out) = run(Operation::Responses, false, &frames);
         assert_eq!(out, frames.concat());
-        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
-        assert!(tap.ended && !tap.failed);
+        assert_eq!(tap.seen.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
+        assert!(tap.seen.ended && !tap.seen.failed);
     }
 
     #[test]
@@ -309,8 +306,8 @@ mod tests {
                 "event: response.completed\ndata: {\"sequence_number\":9,\"response\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":6}}}\n\n",
             ],
         );
-        assert_eq!(tap.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
-        assert!(tap.ended && tap.output_began);
+        assert_eq!(tap.seen.usage.map(|u| (u.input, u.output)), Some((Tokens(4), Tokens(6))));
+        assert!(tap.seen.ended && tap.seen.output_began);
         assert_eq!(tap.next_sequence, 10);
     }
 }
