@@ -30,8 +30,12 @@ pub enum Operation {
     CohereEmbed,
     /// Cohere's rerank and what is shaped like it.
     Rerank,
+    /// Bedrock's rerank, of the agent runtime.
+    BedrockRerank,
     /// Ollama's own embeddings.
     OllamaEmbed,
+    /// Vertex predict, for text embeddings.
+    Predict,
 }
 
 /// In whose words errors are said.
@@ -44,7 +48,7 @@ pub enum Grammar {
 }
 
 impl Operation {
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 17] = [
         Operation::ChatCompletions,
         Operation::Completions,
         Operation::Embeddings,
@@ -59,7 +63,9 @@ impl Operation {
         Operation::CohereChat,
         Operation::CohereEmbed,
         Operation::Rerank,
+        Operation::BedrockRerank,
         Operation::OllamaEmbed,
+        Operation::Predict,
     ];
 
     /// The word in config, log and metric (OpenTelemetry GenAI `gen_ai.operation.name` where it has one).
@@ -79,7 +85,9 @@ impl Operation {
             Operation::CohereChat => "cohere_chat",
             Operation::CohereEmbed => "cohere_embed",
             Operation::Rerank => "rerank",
+            Operation::BedrockRerank => "bedrock_rerank",
             Operation::OllamaEmbed => "ollama_embed",
+            Operation::Predict => "predict",
         }
     }
 
@@ -105,7 +113,9 @@ impl Operation {
             | Operation::Invoke
             | Operation::CohereEmbed
             | Operation::Rerank
-            | Operation::OllamaEmbed => None,
+            | Operation::BedrockRerank
+            | Operation::OllamaEmbed
+            | Operation::Predict => None,
         }
     }
 
@@ -113,7 +123,10 @@ impl Operation {
     pub fn grammar(self) -> Grammar {
         match self {
             Operation::Messages | Operation::CountMessageTokens => Grammar::Anthropic,
-            Operation::GenerateContent | Operation::CountContentTokens | Operation::EmbedContent => Grammar::Google,
+            Operation::GenerateContent
+            | Operation::CountContentTokens
+            | Operation::EmbedContent
+            | Operation::Predict => Grammar::Google,
             Operation::ChatCompletions
             | Operation::Completions
             | Operation::Embeddings
@@ -123,6 +136,7 @@ impl Operation {
             | Operation::CohereChat
             | Operation::CohereEmbed
             | Operation::Rerank
+            | Operation::BedrockRerank
             | Operation::OllamaEmbed => Grammar::OpenAi,
         }
     }
@@ -144,7 +158,9 @@ impl Operation {
             Operation::CohereChat => "/v2/chat",
             Operation::CohereEmbed => "/v2/embed",
             Operation::Rerank => "/v2/rerank",
+            Operation::BedrockRerank => "/rerank",
             Operation::OllamaEmbed => "/api/embed",
+            Operation::Predict => "/models/{model}:predict",
         }
     }
 
