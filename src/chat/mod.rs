@@ -37,7 +37,7 @@ use crate::json::{At, Members};
 pub type Json<'a> = Cow<'a, str>;
 
 /// A parameter and where it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Param<T> {
     pub value: T,
     pub at: At,

@@ -148,6 +148,8 @@ pub struct Manners {
     pub anthropic_version: Option<Box<str>>,
     /// Gemini: Vertex's spelling (`labels`, no `responseJsonSchema` where it has none, `gs:` addresses).
     pub vertex: bool,
+    /// Bedrock: where its models are, for the ARN of one that is named by its id.
+    pub region: Option<Box<str>>,
 }
 
 /// What a model at the other end can do natively. What it cannot is emulated in words, before the encoder sees them

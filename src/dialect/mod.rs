@@ -5,12 +5,16 @@
 pub mod adapt;
 pub mod bedrock;
 pub mod codec;
+pub mod count;
+mod embeddings;
 pub mod envelope;
 pub mod eventstream;
 pub mod frame;
 pub mod openai;
 mod operation;
+mod rerank;
 pub mod sse;
+pub mod task;
 pub mod undo;
 
 pub use crate::chat::Dialect;

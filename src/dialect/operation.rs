@@ -18,6 +18,8 @@ pub enum Operation {
     GenerateContent,
     /// Gemini countTokens.
     CountContentTokens,
+    /// Bedrock CountTokens, of a Converse body.
+    CountConverseTokens,
     /// Gemini embedContent and batchEmbedContents.
     EmbedContent,
     /// Bedrock Converse and ConverseStream.
@@ -30,8 +32,12 @@ pub enum Operation {
     CohereEmbed,
     /// Cohere's rerank and what is shaped like it.
     Rerank,
+    /// Bedrock's rerank, of the agent runtime.
+    BedrockRerank,
     /// Ollama's own embeddings.
     OllamaEmbed,
+    /// Vertex predict, for text embeddings.
+    Predict,
 }
 
 /// In whose words errors are said.
@@ -44,7 +50,7 @@ pub enum Grammar {
 }
 
 impl Operation {
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 18] = [
         Operation::ChatCompletions,
         Operation::Completions,
         Operation::Embeddings,
@@ -53,13 +59,16 @@ impl Operation {
         Operation::CountMessageTokens,
         Operation::GenerateContent,
         Operation::CountContentTokens,
+        Operation::CountConverseTokens,
         Operation::EmbedContent,
         Operation::Converse,
         Operation::Invoke,
         Operation::CohereChat,
         Operation::CohereEmbed,
         Operation::Rerank,
+        Operation::BedrockRerank,
         Operation::OllamaEmbed,
+        Operation::Predict,
     ];
 
     /// The word in config, log and metric (OpenTelemetry GenAI `gen_ai.operation.name` where it has one).
@@ -73,13 +82,16 @@ impl Operation {
             Operation::CountMessageTokens => "count_message_tokens",
             Operation::GenerateContent => "generate_content",
             Operation::CountContentTokens => "count_content_tokens",
+            Operation::CountConverseTokens => "count_converse_tokens",
             Operation::EmbedContent => "embed_content",
             Operation::Converse => "converse",
             Operation::Invoke => "invoke",
             Operation::CohereChat => "cohere_chat",
             Operation::CohereEmbed => "cohere_embed",
             Operation::Rerank => "rerank",
+            Operation::BedrockRerank => "bedrock_rerank",
             Operation::OllamaEmbed => "ollama_embed",
+            Operation::Predict => "predict",
         }
     }
 
@@ -101,11 +113,14 @@ impl Operation {
             | Operation::Embeddings
             | Operation::CountMessageTokens
             | Operation::CountContentTokens
+            | Operation::CountConverseTokens
             | Operation::EmbedContent
             | Operation::Invoke
             | Operation::CohereEmbed
             | Operation::Rerank
-            | Operation::OllamaEmbed => None,
+            | Operation::BedrockRerank
+            | Operation::OllamaEmbed
+            | Operation::Predict => None,
         }
     }
 
@@ -113,16 +128,21 @@ impl Operation {
     pub fn grammar(self) -> Grammar {
         match self {
             Operation::Messages | Operation::CountMessageTokens => Grammar::Anthropic,
-            Operation::GenerateContent | Operation::CountContentTokens | Operation::EmbedContent => Grammar::Google,
+            Operation::GenerateContent
+            | Operation::CountContentTokens
+            | Operation::EmbedContent
+            | Operation::Predict => Grammar::Google,
             Operation::ChatCompletions
             | Operation::Completions
             | Operation::Embeddings
             | Operation::Responses
+            | Operation::CountConverseTokens
             | Operation::Converse
             | Operation::Invoke
             | Operation::CohereChat
             | Operation::CohereEmbed
             | Operation::Rerank
+            | Operation::BedrockRerank
             | Operation::OllamaEmbed => Grammar::OpenAi,
         }
     }
@@ -138,13 +158,16 @@ impl Operation {
             Operation::CountMessageTokens => "/messages/count_tokens",
             Operation::GenerateContent => "/models/{model}:generateContent",
             Operation::CountContentTokens => "/models/{model}:countTokens",
+            Operation::CountConverseTokens => "/model/{model}/count-tokens",
             Operation::EmbedContent => "/models/{model}:batchEmbedContents",
             Operation::Converse => "/model/{model}/converse",
             Operation::Invoke => "/model/{model}/invoke",
             Operation::CohereChat => "/v2/chat",
             Operation::CohereEmbed => "/v2/embed",
             Operation::Rerank => "/v2/rerank",
+            Operation::BedrockRerank => "/rerank",
             Operation::OllamaEmbed => "/api/embed",
+            Operation::Predict => "/models/{model}:predict",
         }
     }
 

@@ -274,7 +274,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Over one value of any kind. No recursion: one bit a level says whether it is an object.
-    fn value(&mut self) -> Result<(), ScanError> {
+    pub(super) fn value(&mut self) -> Result<(), ScanError> {
         let mut objects: u128 = 0;
         let mut depth = 0usize;
         loop {

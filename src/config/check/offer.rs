@@ -49,7 +49,7 @@ impl Checker<'_> {
                     paths: paths(row, base, slots),
                     stream_paths: stream_paths(row, base, slots),
                     bridge: vendors_bridge.iter().filter_map(|name| Operation::from_name(name)).collect(),
-                    manners: manners(vendors_manners, &typed.manners),
+                    manners: manners(vendors_manners, &typed.manners, slots),
                     betas: row.betas.iter().map(|text| Pattern::new(text)).collect(),
                 }
             })
@@ -191,7 +191,7 @@ fn resolve(base: &str, text: &str, slots: &Slots) -> Arc<str> {
     slots.fill(&format!("{base}/{}", rest.trim_start_matches('/'))).into()
 }
 
-fn manners(vendors: &raw::Manners, own: &raw::Manners) -> Manners {
+fn manners(vendors: &raw::Manners, own: &raw::Manners, slots: &Slots) -> Manners {
     let raw::Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex } = own;
     let flag = |own: &Option<bool>, vendors: Option<bool>| own.or(vendors).unwrap_or(false);
     Manners {
@@ -200,5 +200,6 @@ fn manners(vendors: &raw::Manners, own: &raw::Manners) -> Manners {
         no_json_schema: flag(no_json_schema, vendors.no_json_schema),
         anthropic_version: anthropic_version.as_ref().or(vendors.anthropic_version.as_ref()).map(|v| v.as_str().into()),
         vertex: flag(vertex, vendors.vertex),
+        region: (!slots.region.is_empty()).then(|| slots.region.as_str().into()),
     }
 }
