@@ -45,6 +45,8 @@ pub struct Call {
     pub usage: Option<Usage>,
     /// What a translation could not carry.
     pub losses: Lost,
+    /// The answer's numbers are ours, not the provider's.
+    pub estimated: bool,
     pub output_frames: u64,
     /// Since `started`.
     pub first_byte: Option<Duration>,
@@ -111,6 +113,7 @@ impl Call {
             bytes_out: 0,
             usage: None,
             losses: Lost::default(),
+            estimated: false,
             output_frames: 0,
             first_byte: None,
             first_token: None,

@@ -246,7 +246,8 @@ fn who_asks(auth: &AuthScheme, seal: Seal<'_>) -> Json {
 
 fn offer(offer: &Offer) -> Map<String, Json> {
     let Offer { models: _, paths, stream_paths, bridge, manners, betas } = offer;
-    let Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex, region: _ } = manners;
+    let Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex, region: _ } =
+        manners;
     let by_name = |paths: &std::collections::BTreeMap<Operation, std::sync::Arc<str>>| {
         paths.iter().map(|(operation, path)| (operation.name().to_owned(), json!(path))).collect::<Map<_, _>>()
     };

@@ -10,7 +10,7 @@ use super::router::Inquiry;
 use super::{reply, splice};
 use crate::call::Call;
 use crate::chat::{Event, How, Losses, Response, unfold};
-use crate::config::snapshot::OnLoss;
+use crate::config::snapshot::{OnLoss, Provider};
 use crate::dialect::adapt::{Undo, adapt};
 use crate::dialect::envelope::Envelope;
 use crate::dialect::frame::Cutter;
@@ -20,12 +20,12 @@ use crate::dialect::{
     outbound,
 };
 use crate::error::{Error, Kind, Result};
-use crate::json::{Node, Paths, Spliced, Wrong};
+use crate::json::{Node, Paths, ScanError, Spliced, Wrong};
 use crate::route::Target;
 use crate::upstream::Reply;
 
 /// Largest whole reply that is translated.
-const REPLY_LIMIT: usize = 64 * 1024 * 1024;
+pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A request in the provider's words, and what its answer needs to be said back.
 pub struct Asked {
@@ -39,8 +39,7 @@ pub struct Asked {
 pub fn ask(call: &mut Call, envelope: &Envelope, inquiry: &Inquiry, to: Operation, target: &Target) -> Result<Asked> {
     let (inbound, outbound) = codecs(inquiry.operation, to)?;
     let body = &envelope.body;
-    let node = Node::parse(body)
-        .map_err(|e| Error::bad_request(format!("We could not parse the JSON body of your request: {e}.")))?;
+    let node = Node::parse(body).map_err(unreadable)?;
     let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
     request.model = (&*envelope.model).into();
     request.stream = envelope.stream;
@@ -65,8 +64,13 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
     }
 }
 
+/// A body that is no JSON, or more of it than is read.
+pub fn unreadable(error: ScanError) -> Error {
+    Error::bad_request(format!("We could not parse the JSON body of your request: {error}."))
+}
+
 /// A member that is not what its place asks for.
-fn misfit(body: &[u8], wrong: &Wrong) -> Error {
+pub fn misfit(body: &[u8], wrong: &Wrong) -> Error {
     let path = Paths::new(body).of(wrong.at);
     let what = &wrong.what;
     if path.is_empty() {
@@ -76,7 +80,7 @@ fn misfit(body: &[u8], wrong: &Wrong) -> Error {
 }
 
 /// Put losses into the call's ledger, or refuse the call for them.
-fn book(call: &mut Call, text: &[u8], losses: &Losses, prefix: &str, on_loss: OnLoss) -> Result<()> {
+pub fn book(call: &mut Call, text: &[u8], losses: &Losses, prefix: &str, on_loss: OnLoss) -> Result<()> {
     if losses.is_empty() {
         return Ok(());
     }
@@ -116,7 +120,7 @@ pub async fn forward(
     let mut bridge = Bridge { inbound, outbound, target, asked, form: form(session, inquiry) };
     let pace = Pace::new(call, target);
     let done = if upstream.status() >= 400 {
-        Err(bridge.refusal(session, call, &mut upstream, pace).await)
+        Err(refused(outbound, &target.provider, session, call, &mut upstream, pace).await)
     } else if !call.stream {
         bridge.whole(session, call, &mut upstream, pace).await
     } else {
@@ -153,31 +157,6 @@ impl Bridge<'_> {
             stream_usage: self.asked.stream_usage,
             form: self.form,
             echo: &self.asked.echo,
-        }
-    }
-
-    // === a refusal ===
-
-    /// The provider's error, in words that every dialect has.
-    async fn refusal(&self, session: &mut Session, call: &mut Call, upstream: &mut Reply, pace: Pace) -> Error {
-        let body = match flow::read_whole(session, call, upstream, pace, flow::ERROR_LIMIT).await {
-            Ok(body) => body,
-            Err(error) if error.kind == Kind::ClientGone => return error,
-            // the status says enough
-            Err(_) => Bytes::new(),
-        };
-        let status = upstream.status();
-        let Refusal { reason, message, retry_after, param: _, code } = self.outbound.decode_error(status, &body);
-        let retry_after = reply::retry_after(upstream).or(retry_after);
-        let message = if message.is_empty() {
-            format!("The provider answered with status {status}.")
-        } else {
-            splice::scrubbed_text(&message, &self.target.provider)
-        };
-        let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after }, message);
-        match code {
-            Some(code) => error.why(format!("{status} {} {code}", reason.label())),
-            None => error.why(format!("{status} {}", reason.label())),
         }
     }
 
@@ -344,6 +323,36 @@ impl Bridge<'_> {
     }
 }
 
+/// The provider's error, in words that every dialect has.
+pub async fn refused(
+    outbound: &dyn Outbound,
+    provider: &Provider,
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    pace: Pace,
+) -> Error {
+    let body = match flow::read_whole(session, call, upstream, pace, flow::ERROR_LIMIT).await {
+        Ok(body) => body,
+        Err(error) if error.kind == Kind::ClientGone => return error,
+        // the status says enough
+        Err(_) => Bytes::new(),
+    };
+    let status = upstream.status();
+    let Refusal { reason, message, retry_after, param: _, code } = outbound.decode_error(status, &body);
+    let retry_after = reply::retry_after(upstream).or(retry_after);
+    let message = if message.is_empty() {
+        format!("The provider answered with status {status}.")
+    } else {
+        splice::scrubbed_text(&message, provider)
+    };
+    let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after }, message);
+    match code {
+        Some(code) => error.why(format!("{status} {} {code}", reason.label())),
+        None => error.why(format!("{status} {}", reason.label())),
+    }
+}
+
 /// The next bytes of a stream; a heartbeat goes out while there are none, and with the first one the header section.
 async fn next_chunk(
     session: &mut Session,
@@ -445,12 +454,12 @@ fn copy(error: &Error) -> Error {
 }
 
 /// Unix seconds.
-fn created() -> u64 {
+pub fn created() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
 /// A provider's answer that cannot be read. The reason stays in the log.
-fn garbled(garbled: Garbled) -> Error {
+pub fn garbled(garbled: Garbled) -> Error {
     Error::new(Kind::UpstreamFailed, "The provider's answer could not be read.")
         .code("upstream_garbled")
         .why(garbled.what.into_owned())

@@ -17,7 +17,7 @@ use pingora_proxy::Session;
 use super::front::Admitted;
 use super::proxy::Shared;
 use super::router::Inquiry;
-use super::{bridge, fault, intake, reply, splice};
+use super::{bridge, fault, intake, reply, splice, task};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
@@ -90,6 +90,14 @@ pub async fn run(
             drop(share);
             bridge::forward(shared, session, call, inquiry, to, &target, asked, reply).await
         }
+        Way::Task(to) => {
+            call.lane = Some(Lane::Bridge);
+            task::carry(shared, session, call, &envelope, inquiry, to, &target).await
+        }
+        Way::Count(to) => {
+            call.lane = Some(if to.is_some() { Lane::Bridge } else { Lane::Local });
+            task::count(shared, session, call, &envelope, inquiry, to, &target).await
+        }
     }
 }
 
@@ -161,7 +169,7 @@ impl Asking {
         Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on })
     }
 
-    fn bridge(session: &Session, to: Operation, target: &Target, stream: bool) -> Result<Self> {
+    pub fn bridge(session: &Session, to: Operation, target: &Target, stream: bool) -> Result<Self> {
         let path = provider::target(&target.provider, to, &target.model, answer(stream))?;
         let framing = to.dialect().map_or(Framing::Sse, |dialect| crate::dialect::outbound(dialect).framing());
         let mut sent_on = fields(&session.req_header().headers, TRACED.iter());

@@ -13,6 +13,7 @@ mod proxy;
 mod reply;
 mod router;
 mod splice;
+mod task;
 pub mod tls;
 
 pub use connections::{Connections, Door};

@@ -83,6 +83,7 @@ const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const LANE: HeaderName = HeaderName::from_static("x-tollgate-lane");
 const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
+const ESTIMATED: HeaderName = HeaderName::from_static("x-tollgate-estimated");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -104,6 +105,9 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         head.insert_header(LANE, HeaderValue::from_static(lane.name()))?;
         let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
         head.insert_header(OVERHEAD, HeaderValue::from(overhead))?;
+    }
+    if call.estimated {
+        head.insert_header(ESTIMATED, HeaderValue::from_static("tokens"))?;
     }
     if call.losses.count > 0 {
         head.insert_header(DROPPED, dropped(&call.losses))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Snapshot;
 use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
-use crate::dialect::Operation;
+use crate::dialect::{Operation, count, task};
 use crate::error::{Error, Kind, Result};
 
 /// Near names shown for an unknown model.
@@ -27,25 +27,40 @@ pub struct Target {
 pub enum Way {
     /// The target speaks the client's dialect.
     Splice,
-    /// It is asked for this operation instead.
+    /// It is asked for this conversation instead.
     Bridge(Operation),
+    /// It is asked this one question instead.
+    Task(Operation),
+    /// Tokens are counted: by the provider that would answer with this conversation, or here.
+    Count(Option<Operation>),
 }
 
 /// The way of an operation to a target.
 pub fn way(target: &Target, operation: Operation) -> Result<Way> {
-    let offer = target.provider.offer(&target.model);
-    if offer.is_some_and(|offer| offer.paths.contains_key(&operation)) {
-        return Ok(Way::Splice);
-    }
-    let conversation = operation.dialect().is_some() || operation == Operation::Completions;
-    let bridge = offer.filter(|_| conversation).and_then(|offer| offer.bridge.first().copied());
-    bridge.map(Way::Bridge).ok_or_else(|| {
+    let lacking = || {
         Error::new(
             Kind::Unsupported,
             format!("Provider \"{}\" does not offer {}.", target.provider.name, operation.name()),
         )
         .param("model")
-    })
+    };
+    let offer = target.provider.offer(&target.model).ok_or_else(lacking)?;
+    let offers = |operation: Operation| offer.paths.contains_key(&operation);
+    // what is shaped like Cohere's rerank differs from it, and from itself in another version
+    if offers(operation) && operation != Operation::Rerank {
+        return Ok(Way::Splice);
+    }
+    let found = match operation {
+        Operation::CountMessageTokens | Operation::CountContentTokens => {
+            let counted = |to: &Operation| count::counts(*to).is_some_and(offers);
+            Some(Way::Count(offer.bridge.first().copied().filter(counted)))
+        }
+        Operation::Embeddings | Operation::EmbedContent | Operation::Rerank => {
+            offer.paths.keys().copied().find(|to| task::can(operation, *to)).map(Way::Task)
+        }
+        _ => offer.bridge.first().copied().map(Way::Bridge),
+    };
+    found.ok_or_else(lacking)
 }
 
 /// The target of a model for this key (`None`: open mode).

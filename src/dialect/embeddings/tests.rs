@@ -291,7 +291,10 @@ fn vectors_of_another_length_than_asked_for_are_told() {
     let told = |reply| replied(&asked, &[reply], None).unwrap().0.losses;
     assert_eq!(told(json!({"embeddings": [[1, 2, 3]]})), Losses::default());
     let lost = told(json!({"embeddings": [[1, 2]]}));
-    assert_eq!(crate::json::Paths::new(question.to_string().as_bytes()).of(lost.iter().next().unwrap().at), "dimensions");
+    assert_eq!(
+        crate::json::Paths::new(question.to_string().as_bytes()).of(lost.iter().next().unwrap().at),
+        "dimensions"
+    );
 }
 
 // === recorded traffic ===
