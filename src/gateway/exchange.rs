@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
@@ -25,11 +25,17 @@ use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
 use crate::provider::{self, Answer};
 use crate::route::{self, Target};
-use crate::upstream::Reply;
+use crate::upstream::{Body, Reply, Sent};
 
 /// Client fields that are sent on. All others stay here: an allow-list, since a provider may give meaning to any name.
-const SENT_ON: [&str; 6] =
-    ["idempotency-key", "openai-beta", "x-client-request-id", "traceparent", "tracestate", "baggage"];
+const SENT_ON: [HeaderName; 6] = [
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("x-client-request-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -109,16 +115,18 @@ async fn attempt(
     call.attempts += 1;
     let deadline = call.started + target.timeouts.total;
     let headers = &session.req_header().headers;
-    let sent_on: Vec<(&'static str, HeaderValue)> =
-        SENT_ON.iter().filter_map(|name| Some((*name, headers.get(*name)?.clone()))).collect();
-    let head = || request_head(&sent_on, call, &target.provider, &path, body.len);
+    let mut sent_on = provider::headers(&target.provider, Some(&target.model), headers);
+    sent_on.extend(SENT_ON.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))));
     let begun = Instant::now();
     // made in its place: a future that is moved in would be held twice, and this is the largest of the call
     let sent = tokio::select! {
         biased;
-        sent = shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline) => {
-            sent.map_err(fault::of_attempt)
-        }
+        sent = async {
+            let asked = Sent { method: "POST", target: &path, body: Body::Whole(body) };
+            sent_on.extend(shared.credentials.authorize(&target.provider, &asked).await?);
+            let head = || request_head(&sent_on, call, &target.provider, &path, body.len);
+            shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline).await
+        } => sent.map_err(fault::of_attempt),
         gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
     };
     call.waited += begun.elapsed();
@@ -141,7 +149,7 @@ async fn attempt(
 
 /// The header section of the provider's request, from nothing: what is in it was put in here.
 fn request_head(
-    sent_on: &[(&'static str, HeaderValue)],
+    sent_on: &[(HeaderName, HeaderValue)],
     call: &Call,
     provider: &Provider,
     path: &str,
@@ -156,7 +164,7 @@ fn request_head(
     head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
     identify(&mut head, call, provider)?;
     for (name, value) in sent_on {
-        head.insert_header(*name, value.clone())?;
+        head.insert_header(name.clone(), value.clone())?;
     }
     Ok(head)
 }
