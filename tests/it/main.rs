@@ -2,6 +2,7 @@
 
 mod auth;
 mod corpus;
+mod credentials;
 mod errors;
 mod front_door;
 mod life;
