@@ -27,7 +27,7 @@ use crate::filter::auth::Failures;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
 use crate::telemetry::{AccessWriter, Metrics};
-use crate::upstream::Upstreams;
+use crate::upstream::{Credentials, Upstreams};
 
 /// A data port that does not accept within this time will not.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -83,6 +83,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         buffered: Arc::new(Buffered::default()),
         failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
         upstreams: Upstreams::new(&conf),
+        credentials: Credentials::new(),
     });
 
     let opt = Opt { upgrade: start == Start::Upgrade, ..Opt::default() };
@@ -284,6 +285,7 @@ impl Housekeeper {
             }
             let providers: Vec<_> = snapshot.providers.values().cloned().collect();
             shared.upstreams.retain(&providers);
+            shared.credentials.retain(&providers);
             reload_all(&certificates, snapshot);
         }));
     }

@@ -1,6 +1,6 @@
 //! A start without a file: the providers whose keys are in the environment, one virtual key, loopback only.
 //!
-//! Owns which variables count (`env` in `conf/providers.yaml`). Whether an Ollama runs on this machine is found out by the
+//! Owns which variables count (`env` in `conf/providers.yaml`, and AWS' own). Whether an Ollama runs on this machine is found out by the
 //! caller, since this does no network.
 
 use std::path::Path;
@@ -24,11 +24,12 @@ pub fn from_environment(
         let api_key = Some(At::nowhere(Secret::new(value.trim())));
         Some((At::nowhere(name.clone()), raw::Provider { api_key, ..raw::Provider::default() }))
     });
+    let aws = has_aws(environment).then(|| (At::nowhere("bedrock".to_owned()), raw::Provider::default()));
     let local = ollama.map(|url| {
         let base_url = Some(At::nowhere(url.to_owned()));
         (At::nowhere("ollama".to_owned()), raw::Provider { base_url, ..raw::Provider::default() })
     });
-    let providers: Vec<_> = keyed.chain(local).collect();
+    let providers: Vec<_> = keyed.chain(aws).chain(local).collect();
     if providers.is_empty() {
         return Ok(None);
     }
@@ -45,4 +46,10 @@ pub fn from_environment(
     let config =
         raw::Config { providers: Some(Map(providers)), keys: Some(vec![At::nowhere(key)]), ..raw::Config::default() };
     check::check(config, Faults::new("environment"), environment, Path::new("")).map(Some)
+}
+
+/// A region, and something that says the account is meant to be used: a region alone stands in many shells.
+fn has_aws(environment: &Environment) -> bool {
+    let any = |names: &[&str]| names.iter().any(|name| environment.get(name).is_some_and(|v| !v.trim().is_empty()));
+    any(&["AWS_REGION", "AWS_DEFAULT_REGION"]) && any(&["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"])
 }

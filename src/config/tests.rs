@@ -313,6 +313,18 @@ fn without_a_file_the_environment_gives_the_providers() {
     assert_eq!(snapshot.keys.by_hash[&hash].name.as_str(), "default");
     assert!(!format!("{snapshot:?}").contains("canary"));
 
+    let names = |variables: &[(&str, &str)]| -> Vec<String> {
+        let checked = from_environment(&Environment::of(variables.iter().copied()), &key, None).unwrap();
+        checked.map_or_else(Vec::new, |c| c.snapshot().providers.keys().map(ToString::to_string).collect())
+    };
+    let all = ["ANTHROPIC_API_KEY", "COHERE_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY"].map(|name| (name, "canary"));
+    assert_eq!(names(&all), ["anthropic", "cohere", "gemini", "openai"]);
+    for variable in ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"] {
+        assert_eq!(names(&[("AWS_REGION", "eu-west-1"), (variable, "x")]), ["bedrock"], "{variable}");
+        assert!(names(&[(variable, "x")]).is_empty(), "{variable}");
+    }
+    assert!(names(&[("AWS_DEFAULT_REGION", "eu-west-1"), ("AWS_PROFILE", " ")]).is_empty());
+
     let broken = Environment::of([("XAI_API_KEY", "canary with spaces")]);
     let errors = show(&from_environment(&broken, &key, None).unwrap_err());
     assert!(errors.starts_with("environment: providers.xai.api_key has a space"), "{errors}");

@@ -120,7 +120,7 @@ pub async fn forward(
     let mut bridge = Bridge { inbound, outbound, target, asked, form: form(session, inquiry) };
     let pace = Pace::new(call, target);
     let done = if upstream.status() >= 400 {
-        Err(refused(outbound, &target.provider, session, call, &mut upstream, pace).await)
+        Err(refused(shared, outbound, &target.provider, session, call, &mut upstream, pace).await)
     } else if !call.stream {
         bridge.whole(session, call, &mut upstream, pace).await
     } else {
@@ -325,6 +325,7 @@ impl Bridge<'_> {
 
 /// The provider's error, in words that every dialect has.
 pub async fn refused(
+    shared: &Shared,
     outbound: &dyn Outbound,
     provider: &Provider,
     session: &mut Session,
@@ -344,7 +345,7 @@ pub async fn refused(
     let message = if message.is_empty() {
         format!("The provider answered with status {status}.")
     } else {
-        splice::scrubbed_text(&message, provider)
+        splice::scrubbed_text(&message, provider, &shared.credentials.secrets(provider))
     };
     let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after }, message);
     match code {

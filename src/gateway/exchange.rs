@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
 use crate::provider::{self, Answer};
 use crate::route::{self, Target, Way};
-use crate::upstream::Reply;
+use crate::upstream::{Body, Reply, Sent};
 
 /// Client fields that are sent on whatever the lane. All others stay here: an allow-list, since a provider may give meaning to any name.
 const TRACED: [&str; 4] = ["x-client-request-id", "traceparent", "tracestate", "baggage"];
@@ -165,7 +165,7 @@ impl Asking {
         if inquiry.operation.grammar() == Grammar::OpenAi {
             sent_on.extend(fields(headers, OPENAI.iter()));
         }
-        sent_on.extend(provider::headers(&target.provider, &target.model, headers));
+        sent_on.extend(provider::headers(&target.provider, Some(&target.model), headers));
         Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on })
     }
 
@@ -174,7 +174,7 @@ impl Asking {
         let framing = to.dialect().map_or(Framing::Sse, |dialect| crate::dialect::outbound(dialect).framing());
         let mut sent_on = fields(&session.req_header().headers, TRACED.iter());
         // the client's own headers of a dialect say nothing in another
-        sent_on.extend(provider::headers(&target.provider, &target.model, &HeaderMap::new()));
+        sent_on.extend(provider::headers(&target.provider, Some(&target.model), &HeaderMap::new()));
         Ok(Asking { path, accept: accept(framing, stream), sent_on })
     }
 }
@@ -206,14 +206,16 @@ pub async fn attempt(
 ) -> Result<Reply> {
     call.attempts += 1;
     let deadline = call.started + target.timeouts.total;
-    let head = || request_head(asking, call, &target.provider, body.len);
     let begun = Instant::now();
     // made in its place: a future that is moved in would be held twice, and this is the largest of the call
     let sent = tokio::select! {
         biased;
-        sent = shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline) => {
-            sent.map_err(fault::of_attempt)
-        }
+        sent = async {
+            let asked = Sent { method: "POST", target: &asking.path, body: Body::Whole(body) };
+            let shown = shared.credentials.authorize(&target.provider, &asked).await?;
+            let head = || request_head(asking, &shown, call, &target.provider, body.len);
+            shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline).await
+        } => sent.map_err(fault::of_attempt),
         gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
     };
     call.waited += begun.elapsed();
@@ -235,7 +237,13 @@ pub async fn attempt(
 }
 
 /// The header section of the provider's request, from nothing: what is in it was put in here.
-fn request_head(asking: &Asking, call: &Call, provider: &Provider, length: usize) -> pingora::Result<RequestHeader> {
+fn request_head(
+    asking: &Asking,
+    shown: &[(HeaderName, HeaderValue)],
+    call: &Call,
+    provider: &Provider,
+    length: usize,
+) -> pingora::Result<RequestHeader> {
     let mut head = RequestHeader::build_no_case("POST", asking.path.as_bytes(), Some(16))?;
     head.insert_header(http::header::HOST, provider.base.authority.clone())?;
     head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
@@ -244,7 +252,7 @@ fn request_head(asking: &Asking, call: &Call, provider: &Provider, length: usize
     // what passes through must be readable on the way
     head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
     identify(&mut head, call, provider)?;
-    for (name, value) in &asking.sent_on {
+    for (name, value) in asking.sent_on.iter().chain(shown) {
         head.insert_header(name.clone(), value.clone())?;
     }
     Ok(head)

@@ -83,6 +83,10 @@ async fn linger(session: &mut Session) {
 /// A failed attempt in the client's words. The reason stays in the log.
 pub fn of_attempt(failure: Failure) -> Error {
     let error = match failure.kind {
+        FailureKind::Credentials => {
+            Error::new(Kind::UpstreamFailed, "The gateway's credentials for the provider could not be had.")
+                .code("provider_credentials")
+        }
         FailureKind::Connect => {
             Error::new(Kind::UpstreamFailed, "The provider could not be reached.").code("upstream_connect")
         }

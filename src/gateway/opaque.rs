@@ -15,11 +15,12 @@ use super::proxy::Shared;
 use super::router::Route;
 use super::{exchange, fault, reply, splice};
 use crate::call::{Call, Lane};
-use crate::config::snapshot::{Key, Provider};
+use crate::config::snapshot::{AuthScheme, Key, Provider};
 use crate::dialect::openai;
 use crate::error::{Error, Kind, Result};
 use crate::provider;
 use crate::route;
+use crate::upstream::{Body, Proof, Sent};
 
 /// Client fields that are sent on, beside content and range.
 const SENT_ON: [&str; 18] = [
@@ -57,6 +58,8 @@ pub struct Plan {
     /// Path and query at the provider.
     pub target: String,
     pub websocket: bool,
+    /// What shows the provider who asks, where that is fetched or made.
+    pub proof: Proof,
 }
 
 /// The body of a provider's error on its way to the client.
@@ -115,7 +118,26 @@ pub fn plan(call: &mut Call, route: &Route, query: Option<&str>) -> Result<Plan>
     call.lane = Some(Lane::Opaque);
     call.provider = Some(provider.name.clone());
     let target = provider::join(&provider, &target);
-    Ok(Plan { provider, target, websocket })
+    Ok(Plan { provider, target, websocket, proof: Proof::new() })
+}
+
+/// Get what shows the provider who asks.
+pub async fn authorize(shared: &Shared, session: &mut Session, plan: &mut Plan) -> Result<()> {
+    let body = if session.is_body_empty() { Body::Empty } else { Body::Streamed };
+    if let (AuthScheme::Aws(_), Body::Streamed) = (&plan.provider.auth, body) {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "Provider \"{}\" is sent signed requests, and a signature needs the whole body, which this path does not hold. \
+                 With an API key (`api_key`) instead of AWS credentials it would work.",
+                plan.provider.name
+            ),
+        )
+        .code("body_not_signed"));
+    }
+    let sent = Sent { method: session.req_header().method.as_str(), target: &plan.target, body };
+    plan.proof = shared.credentials.authorize(&plan.provider, &sent).await.map_err(fault::of_attempt)?;
+    Ok(())
 }
 
 /// A key that is held to certain models may not use paths where the model cannot be seen.
@@ -195,7 +217,12 @@ pub fn request(head: &mut RequestHeader, session: &Session, call: &Call, plan: &
         .map_err(|e| pingora::Error::because(pingora::ErrorType::InvalidHTTPHeader, "the provider's target", e))?;
     head.set_uri(uri);
     head.insert_header(http::header::HOST, plan.provider.base.authority.clone())?;
-    exchange::identify(head, call, &plan.provider)
+    exchange::identify(head, call, &plan.provider)?;
+    let dialect = provider::headers(&plan.provider, None, client);
+    for (name, value) in dialect.into_iter().chain(plan.proof.iter().cloned()) {
+        head.insert_header(name, value)?;
+    }
+    Ok(())
 }
 
 /// The same on the way back. A refusal is what the body of an error has to go through.
@@ -253,7 +280,14 @@ impl Refusal {
     }
 
     /// Hold the body back until its end, then give it without our secrets and the provider's address.
-    pub fn pass(&mut self, chunk: Option<Bytes>, end: bool, provider: &Provider, status: u16) -> Option<Bytes> {
+    pub fn pass(
+        &mut self,
+        chunk: Option<Bytes>,
+        end: bool,
+        provider: &Provider,
+        secrets: &[String],
+        status: u16,
+    ) -> Option<Bytes> {
         let chunk = chunk.unwrap_or_default();
         if self.body.len() + chunk.len() > super::flow::ERROR_LIMIT {
             self.readable = false;
@@ -265,7 +299,7 @@ impl Refusal {
             return None;
         }
         if self.readable && !self.body.is_empty() {
-            return Some(splice::scrubbed(&self.body, provider));
+            return Some(splice::scrubbed(&self.body, provider, secrets));
         }
         let say = format!("The provider answered with status {status}.");
         Some(openai::error::body(&Error::new(Kind::refused(status), say)))

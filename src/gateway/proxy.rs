@@ -24,7 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
 use crate::telemetry::{AccessWriter, Metrics, record};
-use crate::upstream::Upstreams;
+use crate::upstream::{Credentials, Upstreams};
 
 /// What all calls share.
 pub struct Shared {
@@ -35,6 +35,7 @@ pub struct Shared {
     pub buffered: Arc<Buffered>,
     pub failures: ArcSwap<Failures>,
     pub upstreams: Upstreams,
+    pub credentials: Credentials,
 }
 
 /// The `ProxyHttp` of the data port.
@@ -115,7 +116,9 @@ impl Gateway {
             }
             route @ (Route::Opaque { .. } | Route::Realtime | Route::Raw { .. }) => {
                 let query = session.req_header().uri.query().map(str::to_owned);
-                context.plan = Some(opaque::plan(call, route, query.as_deref())?);
+                let mut plan = opaque::plan(call, route, query.as_deref())?;
+                opaque::authorize(&self.shared, session, &mut plan).await?;
+                context.plan = Some(plan);
                 Ok(false)
             }
         }
@@ -316,7 +319,8 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
         if let (Some(plan), Some(refusal)) = (&context.plan, &mut context.refusal) {
-            *body = refusal.pass(body.take(), end, &plan.provider, context.call.status);
+            let secrets = if end { context.shared.credentials.secrets(&plan.provider) } else { Vec::new() };
+            *body = refusal.pass(body.take(), end, &plan.provider, &secrets, context.call.status);
         }
         Ok(None)
     }

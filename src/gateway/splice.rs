@@ -43,7 +43,8 @@ pub async fn forward(
     let events = upstream.is_type("text/event-stream");
 
     let done = if upstream.status() >= 400 {
-        refusal(session, call, &target.provider, &mut upstream, pace).await
+        let secrets = shared.credentials.secrets(&target.provider);
+        refusal(session, call, &target.provider, &secrets, &mut upstream, pace).await
     } else if events {
         let _open = OpenStream::new(shared);
         stream(session, call, operation, &mut upstream, added_usage, pace).await
@@ -253,6 +254,7 @@ async fn refusal(
     session: &mut Session,
     call: &mut Call,
     provider: &Provider,
+    secrets: &[String],
     upstream: &mut Reply,
     pace: Pace,
 ) -> Result<Ended> {
@@ -271,7 +273,7 @@ async fn refusal(
     call.fail(&error);
     call.status = status;
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
-    let body = if json { scrubbed(&body, provider) } else { openai::error::body(&error) };
+    let body = if json { scrubbed(&body, provider, secrets) } else { openai::error::body(&error) };
     let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     for (name, value) in [
         (http::header::CONTENT_TYPE, "application/json".to_owned()),
@@ -287,14 +289,16 @@ async fn refusal(
 }
 
 /// A provider's words without our credential and its address.
-pub fn scrubbed_text(text: &str, provider: &Provider) -> String {
-    String::from_utf8_lossy(&scrubbed(text.as_bytes(), provider)).into_owned()
+pub fn scrubbed_text(text: &str, provider: &Provider, fetched: &[String]) -> String {
+    String::from_utf8_lossy(&scrubbed(text.as_bytes(), provider, fetched)).into_owned()
 }
 
-/// A provider's error without our credential and its address.
-pub fn scrubbed(body: &[u8], provider: &Provider) -> Bytes {
+/// A provider's error without our credential and its address. `fetched`: what showed it who asks (`Credentials::secrets`).
+pub fn scrubbed(body: &[u8], provider: &Provider, fetched: &[String]) -> Bytes {
     let credential = provider.credential.as_ref().map_or("", |c| c.expose());
     let bearer = format!("Bearer {credential}");
     let authority = format!("{}:{}", provider.base.host, provider.base.port);
-    openai::error::scrub(body, &[&bearer, credential, &authority, &provider.base.host])
+    let mut secrets = vec![bearer.as_str(), credential, &authority, &provider.base.host];
+    secrets.extend(fetched.iter().map(String::as_str));
+    openai::error::scrub(body, &secrets)
 }

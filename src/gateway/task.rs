@@ -125,7 +125,7 @@ async fn ask(
     let pace = Pace::new(call, target);
     if upstream.status() >= 400 {
         let outbound = dialect::outbound(grammar(to));
-        let error = refused(outbound, &target.provider, session, call, &mut upstream, pace).await;
+        let error = refused(shared, outbound, &target.provider, session, call, &mut upstream, pace).await;
         flow::close(shared, upstream, Err(error)).await?;
         return Err(Error::internal("A refusal was no error."));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::snapshot::{Offer, Provider};
+use crate::config::snapshot::{Offer, Pattern, Provider};
 use crate::dialect::Operation;
 use crate::error::{Error, Kind, Result};
 
@@ -75,8 +75,9 @@ fn has_query(target: &str, query: &str) -> bool {
     target.split_once('?').is_some_and(|(_, q)| q.split('&').any(|pair| pair.split('=').next() == Some(name)))
 }
 
-/// Headers that belong to the provider's dialect: the client's where it sent them, else the fixed ones.
-pub fn headers(provider: &Provider, model: &str, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+/// Headers that belong to the provider's dialect: the client's where it sent them, else the fixed ones. `model`: `None` where it cannot
+/// be seen; what the provider takes for any model is sent on then.
+pub fn headers(provider: &Provider, model: Option<&str>, client: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let forwarded = provider.forward.iter().filter_map(|name| Some((name.clone(), client.get(name)?.clone())));
     let mut headers: Vec<(HeaderName, HeaderValue)> = forwarded.collect();
     for (name, value) in &provider.default_headers {
@@ -84,21 +85,30 @@ pub fn headers(provider: &Provider, model: &str, client: &HeaderMap) -> Vec<(Hea
             headers.push((name.clone(), value.clone()));
         }
     }
-    let kept = provider.offer(model).map(|offer| betas(offer, client).kept.join(",")).unwrap_or_default();
-    if let Ok(value) = HeaderValue::try_from(kept)
-        && !value.is_empty()
-    {
-        headers.push((BETA, value));
+    if client.contains_key(BETA) {
+        let kept = match model {
+            Some(model) => provider.offer(model).map(|offer| betas(offer, client).kept),
+            None => Some(sorted(provider.offers.iter().flat_map(|offer| &offer.betas), client).kept),
+        };
+        if let Ok(value) = HeaderValue::try_from(kept.unwrap_or_default().join(","))
+            && !value.is_empty()
+        {
+            headers.push((BETA, value));
+        }
     }
     headers
 }
 
-/// The features in trial that the client asks for, whatever way it speaks to us.
+/// The features in trial that the client asks for, by whether this offer knows them.
 pub fn betas<'a>(offer: &Offer, client: &'a HeaderMap) -> Betas<'a> {
+    sorted(offer.betas.iter(), client)
+}
+
+fn sorted<'a, 'p>(known: impl Iterator<Item = &'p Pattern> + Clone, client: &'a HeaderMap) -> Betas<'a> {
     let mut betas = Betas::default();
     let values = client.get_all(BETA).iter().filter_map(|value| value.to_str().ok());
     for beta in values.flat_map(|value| value.split(',')).map(str::trim).filter(|beta| !beta.is_empty()) {
-        if offer.betas.iter().any(|pattern| pattern.matches(beta)) {
+        if known.clone().any(|pattern| pattern.matches(beta)) {
             betas.kept.push(beta);
         } else {
             betas.dropped.push(beta);
@@ -259,6 +269,7 @@ mod tests {
     fn the_clients_words_of_a_dialect_are_forwarded_where_they_mean_something() {
         let mut client = HeaderMap::new();
         let shown = |provider: &Provider, model: &str, client: &HeaderMap| {
+            let model = Some(model).filter(|model| !model.is_empty());
             let headers = headers(provider, model, client);
             headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect::<Vec<_>>()
         };
@@ -279,6 +290,7 @@ mod tests {
         assert_eq!(shown(&vertex, claude, &client), ["anthropic-beta: context-1m-2025-08-07,web-search-2025-03-05"]);
         assert_eq!(betas(vertex.offer(claude).unwrap(), &client).dropped, ["secret-2027"]);
         assert_eq!(shown(&vertex, "gemini", &client), [""; 0]);
+        assert_eq!(shown(&vertex, "", &client), shown(&vertex, claude, &client), "whatever the model is");
         let openai = provider("{kind: openai, base_url: https://x.example, betas: [\"*2027\"]}");
         assert_eq!(shown(&openai, "m", &client), ["anthropic-beta: secret-2027"]);
     }

@@ -37,6 +37,8 @@ pub struct Failure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
+    /// Nothing was sent: there is nothing to show who asks.
+    Credentials,
     /// Nothing was sent.
     Connect,
     /// The connection broke, or spoke no HTTP.
@@ -195,6 +197,7 @@ impl From<Box<Error>> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
+            FailureKind::Credentials => "credentials",
             FailureKind::Connect => "connect",
             FailureKind::Broken => "broken",
             FailureKind::Timeout => "timeout",

@@ -3,8 +3,10 @@
 //! It knows addresses, credentials and deadlines; not what is said over them.
 
 mod attempt;
+mod credential;
 mod peers;
 mod tunnel;
 
 pub use attempt::{Failure, FailureKind, Reply};
+pub use credential::{Body, Credentials, Proof, Sent};
 pub use peers::Upstreams;

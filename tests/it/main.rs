@@ -3,6 +3,7 @@
 mod auth;
 mod bridge;
 mod corpus;
+mod credentials;
 mod errors;
 mod front_door;
 mod life;
