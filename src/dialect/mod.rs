@@ -3,10 +3,13 @@
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
 pub mod codec;
+mod embeddings;
 pub mod frame;
 pub mod openai;
 mod operation;
+mod rerank;
 pub mod sse;
+pub mod task;
 
 pub use crate::chat::Dialect;
 pub use codec::{
