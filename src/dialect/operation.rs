@@ -18,6 +18,8 @@ pub enum Operation {
     GenerateContent,
     /// Gemini countTokens.
     CountContentTokens,
+    /// Bedrock CountTokens, of a Converse body.
+    CountConverseTokens,
     /// Gemini embedContent and batchEmbedContents.
     EmbedContent,
     /// Bedrock Converse and ConverseStream.
@@ -48,7 +50,7 @@ pub enum Grammar {
 }
 
 impl Operation {
-    pub const ALL: [Operation; 17] = [
+    pub const ALL: [Operation; 18] = [
         Operation::ChatCompletions,
         Operation::Completions,
         Operation::Embeddings,
@@ -57,6 +59,7 @@ impl Operation {
         Operation::CountMessageTokens,
         Operation::GenerateContent,
         Operation::CountContentTokens,
+        Operation::CountConverseTokens,
         Operation::EmbedContent,
         Operation::Converse,
         Operation::Invoke,
@@ -79,6 +82,7 @@ impl Operation {
             Operation::CountMessageTokens => "count_message_tokens",
             Operation::GenerateContent => "generate_content",
             Operation::CountContentTokens => "count_content_tokens",
+            Operation::CountConverseTokens => "count_converse_tokens",
             Operation::EmbedContent => "embed_content",
             Operation::Converse => "converse",
             Operation::Invoke => "invoke",
@@ -109,6 +113,7 @@ impl Operation {
             | Operation::Embeddings
             | Operation::CountMessageTokens
             | Operation::CountContentTokens
+            | Operation::CountConverseTokens
             | Operation::EmbedContent
             | Operation::Invoke
             | Operation::CohereEmbed
@@ -131,6 +136,7 @@ impl Operation {
             | Operation::Completions
             | Operation::Embeddings
             | Operation::Responses
+            | Operation::CountConverseTokens
             | Operation::Converse
             | Operation::Invoke
             | Operation::CohereChat
@@ -152,6 +158,7 @@ impl Operation {
             Operation::CountMessageTokens => "/messages/count_tokens",
             Operation::GenerateContent => "/models/{model}:generateContent",
             Operation::CountContentTokens => "/models/{model}:countTokens",
+            Operation::CountConverseTokens => "/model/{model}/count-tokens",
             Operation::EmbedContent => "/models/{model}:batchEmbedContents",
             Operation::Converse => "/model/{model}/converse",
             Operation::Invoke => "/model/{model}/invoke",
