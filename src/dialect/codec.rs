@@ -16,6 +16,11 @@ pub trait Inbound: Sync {
     /// in [`Request::new`] where the dialect has them in the path.
     fn decode_request<'a>(&self, body: Node<'a>) -> Result<Request<'a>, Wrong>;
 
+    /// What of a request no word of the bridge can say, so that no encoder will book it. Nothing, in nearly every dialect.
+    fn unsaid(&self, _body: &Node<'_>) -> Losses {
+        Losses::default()
+    }
+
     /// What of the request stands again in the answer: JSON members, separated by commas. Empty where nothing does.
     fn echo(&self, _request: &Request<'_>) -> String {
         String::new()

@@ -213,7 +213,7 @@ fn counted(body: &Body) -> Option<u64> {
         Body::Json(body) => of(body),
         Body::Text(text) => {
             let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            data.filter_map(|data| of(&serde_json::from_str(data).ok()?)).last()
+            data.filter_map(|data| of(&serde_json::from_str(data).ok()?)).next_back()
         }
         Body::None => None,
     }

@@ -257,10 +257,9 @@ impl<'a> Found<'a> {
     /// What is not as it was asked for.
     fn losses(&self, asked: &Asked) -> Losses {
         let mut losses = Losses::default();
-        if let Some((dimensions, at)) = asked.dimensions {
-            if self.vectors.iter().any(|vector| vector.len() as u64 != dimensions) {
-                losses.changed(at, "");
-            }
+        let other = |dimensions| self.vectors.iter().any(|vector| vector.len() as u64 != dimensions);
+        if let Some((_, at)) = asked.dimensions.filter(|(dimensions, _)| other(*dimensions)) {
+            losses.changed(at, "");
         }
         if self.truncated {
             losses.changed(At::NOWHERE, "truncated");

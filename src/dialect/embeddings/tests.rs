@@ -8,6 +8,7 @@ use crate::chat::Losses;
 use crate::dialect::codec::Manners;
 use crate::dialect::operation::Operation::{self, *};
 use crate::dialect::task::tests::{Body, ask, ask_with, asks, exchanges, losses, pairs, replied};
+use crate::json::Node;
 
 const TITAN2: &str = "amazon.titan-embed-text-v2:0";
 
@@ -282,6 +283,15 @@ fn an_answer_with_too_few_too_many_or_misplaced_vectors_is_garbled() {
     for reply in [json!({"embeddings": [[1]]}), json!({"embeddings": [[1], [2], [3]]}), json!({"error": "x"})] {
         assert!(replied(&two, &[reply], None).is_err());
     }
+}
+
+#[test]
+fn an_answer_may_hold_more_numbers_than_a_tree_could() {
+    let vector = Value::from(vec![0.125; 2000]);
+    let (asked, _) = ask(Embeddings, OllamaEmbed, &json!({"input": vec!["a"; 150]}), "e").unwrap();
+    let (answered, body) = replied(&asked, &[json!({"embeddings": vec![&vector; 150]})], None).unwrap();
+    assert!(Node::parse_reply(&answered.body).is_err());
+    assert_eq!(body["data"][149]["embedding"], vector);
 }
 
 #[test]

@@ -24,7 +24,6 @@ pub(in crate::dialect) struct Exchange {
 
 pub(in crate::dialect) enum Body {
     Json(Value),
-    #[allow(dead_code, reason = "read by the tests of streams")]
     Text(String),
     None,
 }
