@@ -2,6 +2,7 @@
 //!
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
+pub mod anthropic;
 pub mod codec;
 pub mod frame;
 pub mod openai;
