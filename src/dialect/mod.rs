@@ -3,6 +3,7 @@
 //! A dialect that clients speak is an [`Inbound`]; one that providers speak is an [`Outbound`]. N decoders and M encoders, never a pair.
 
 pub mod adapt;
+pub mod anthropic;
 pub mod bedrock;
 pub mod codec;
 pub mod count;
