@@ -6,5 +6,6 @@
 
 pub mod error;
 pub mod request;
+pub mod responses;
 pub mod stream;
 pub mod usage;
