@@ -8,8 +8,19 @@ use crate::json::At;
 pub const KEPT: usize = 64;
 
 /// Members of any dialect without which a request asks for something else: what they stand for is kept at the provider they name.
-pub const ESSENTIAL: [&str; 6] =
-    ["previous_response_id", "conversation", "prompt", "cachedContent", "cached_content", "container"];
+pub const ESSENTIAL: [&str; 8] = [
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "cachedContent",
+    "cached_content",
+    "container",
+    "item_reference",
+    "compaction",
+];
+
+/// Members that name or number a thing within its own dialect: kept for the way back, no loss anywhere else.
+pub const PLUMBING: [&str; 2] = ["id", "status"];
 
 /// One thing that did not arrive as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +80,7 @@ impl Losses {
 
     /// Everything in an [`super::Extra`] that was written in another dialect.
     pub fn extra(&mut self, extra: &super::Extra<'_>) {
-        for member in &extra.0 {
+        for member in extra.0.iter().filter(|member| !PLUMBING.contains(&&*member.name)) {
             let how = if ESSENTIAL.contains(&&*member.name) { How::Essential } else { How::Dropped };
             self.book(member.at, "", how);
         }

@@ -7,5 +7,6 @@
 
 pub mod completions;
 pub mod error;
+pub mod responses;
 pub mod stream;
 pub mod usage;

@@ -1,0 +1,1 @@
+//! The codec against recorded traffic, and by case.
