@@ -5,6 +5,7 @@
 //! Truth: the OpenAI API reference and its OpenAPI description, 2.3.0.
 
 pub mod error;
+pub mod refusal;
 pub mod request;
 pub mod stream;
 pub mod usage;
