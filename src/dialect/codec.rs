@@ -149,12 +149,33 @@ pub struct Manners {
     pub developer_role: bool,
     /// Chat completions: `response_format` of type `json_schema` is not known.
     pub no_json_schema: bool,
+    /// Chat completions: parts, messages and tools may bear Anthropic's `cache_control` (OpenRouter, LiteLLM).
+    pub cache_control: bool,
+    /// Chat completions: `reasoning: {effort, max_tokens, enabled, exclude}` instead of `reasoning_effort` (OpenRouter).
+    pub reasoning_object: bool,
+    /// Chat completions: how an assistant's thinking goes back to the vendor.
+    pub thinking: ThinkingForm,
     /// Anthropic messages: the model is in the path, and this stands in the body as `anthropic_version` (Vertex).
     pub anthropic_version: Option<Box<str>>,
     /// Gemini: Vertex's spelling (`labels`, no `responseJsonSchema` where it has none, `gs:` addresses).
     pub vertex: bool,
     /// Bedrock: where its models are, for the ARN of one that is named by its id.
     pub region: Option<Box<str>>,
+}
+
+/// Where an assistant message of chat completions holds what the model thought, when it goes back to the vendor. Vendors that know none of
+/// these refuse them as unknown members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ThinkingForm {
+    /// `reasoning_content` (DeepSeek, Z.ai, most others).
+    #[default]
+    ReasoningContent,
+    /// `reasoning` (Groq, vLLM).
+    Reasoning,
+    /// Content parts of type `thinking` (Mistral).
+    Parts,
+    /// Nowhere (OpenAI, Azure).
+    Nowhere,
 }
 
 /// What a model at the other end can do natively. What it cannot is emulated in words, before the encoder sees them

@@ -21,7 +21,7 @@ pub mod undo;
 pub use crate::chat::Dialect;
 pub use codec::{
     Abilities, Encoded, Garbled, Inbound, Manners, Origin, Outbound, Refusal, ReplyTo, Seen, StreamDecoder,
-    StreamEncoder, StreamForm, Tap, To,
+    StreamEncoder, StreamForm, Tap, ThinkingForm, To,
 };
 pub use frame::{Cutter, Frame, Framing};
 pub use operation::{Grammar, Operation};

@@ -7,6 +7,7 @@
 
 pub mod completions;
 pub mod error;
+pub mod refusal;
 pub mod responses;
 pub mod stream;
 pub mod usage;
