@@ -201,13 +201,13 @@ impl<'r> Sampling<'r> {
             }
             kept
         });
-        Sampling {
-            max_tokens: request.max_output.as_ref().map(|max| max.value),
-            temperature,
-            top_p,
-            top_k,
-            stop: stop.filter(|stop| !stop.is_empty()),
-        }
+        let max_tokens = request.max_output.as_ref().map(|Param { value, at }| {
+            if *value == 0 {
+                losses.changed(*at, "");
+            }
+            (*value).max(1)
+        });
+        Sampling { max_tokens, temperature, top_p, top_k, stop: stop.filter(|stop| !stop.is_empty()) }
     }
 
     fn write_inference_config(&self, w: &mut Writer<'_>) {

@@ -30,10 +30,15 @@ fn encode(request: &Request<'_>, model: &str) -> (Value, Losses) {
 }
 
 fn dump(model: &str, body: &[u8]) {
-    let Some(directory) = std::env::var_os("TOLLGATE_DUMP").map(PathBuf::from) else { return };
-    let mut file = std::fs::File::options().create(true).append(true).open(directory.join("requests.jsonl")).unwrap();
     let line = format!("{{\"modelId\":{},\"body\":{}}}\n", Value::from(model), String::from_utf8_lossy(body));
-    file.write_all(line.as_bytes()).unwrap();
+    dump_to("requests.jsonl", line.as_bytes());
+}
+
+/// Behind what the file already holds.
+fn dump_to(name: &str, bytes: &[u8]) {
+    let Some(directory) = std::env::var_os("TOLLGATE_DUMP").map(PathBuf::from) else { return };
+    let mut file = std::fs::File::options().create(true).append(true).open(directory.join(name)).unwrap();
+    file.write_all(bytes).unwrap();
 }
 
 /// `how member` of each loss, in order.

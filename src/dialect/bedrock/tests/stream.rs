@@ -47,6 +47,7 @@ fn an_exception_ends_a_stream_with_its_own_status() {
         ("modelTimeoutException", "", 408, Refused::Timeout),
     ] {
         let mut bytes = events(&[("messageStart", r#"{"role":"assistant"}"#)]).to_vec();
+        super::dump_to("events.bin", &bytes);
         bytes.extend_from_slice(&message(name, MessageKind::Exception, payload.as_bytes()).unwrap());
         bytes.extend_from_slice(&events(&[("messageStop", r#"{"stopReason":"end_turn"}"#)]));
         let (fold, result) = run(bytes.into());
@@ -85,6 +86,7 @@ fn hidden_thoughts_are_sealed_as_anthropic_writes_them() {
         ("contentBlockStop", r#"{"contentBlockIndex":1}"#),
         ("messageStop", r#"{"stopReason":"end_turn"}"#),
     ]);
+    super::dump_to("events.bin", &bytes);
     let response = fold(&[&bytes], CLAUDE);
     let seals: Vec<_> = response.choices[0]
         .blocks
@@ -160,6 +162,7 @@ fn a_program_the_provider_ran_is_told_whole() {
         ("contentBlockStop", r#"{"contentBlockIndex":2}"#),
         ("messageStop", r#"{"stopReason":"end_turn"}"#),
     ]);
+    super::dump_to("events.bin", &bytes);
     let response = fold(&[&bytes], NOVA);
     let [Block::ServerCall(call), Block::ServerResult(result), Block::Media(image)] = &response.choices[0].blocks[..]
     else {
