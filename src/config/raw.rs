@@ -259,10 +259,29 @@ pub struct Manners {
     pub developer_role: Option<bool>,
     /// Chat completions: a `response_format` of type `json_schema` is not known.
     pub no_json_schema: Option<bool>,
+    /// Chat completions: parts, messages and tools may bear Anthropic's `cache_control`.
+    pub cache_control: Option<bool>,
+    /// Chat completions: `reasoning: {effort, max_tokens, ..}` instead of `reasoning_effort`.
+    pub reasoning_object: Option<bool>,
+    /// Chat completions: how an assistant's thinking goes back to the vendor.
+    pub thinking: Option<ThinkingForm>,
     /// Anthropic messages: the model is in the path, and this stands in the body as `anthropic_version`.
     pub anthropic_version: Option<String>,
     /// Gemini: Vertex's spelling.
     pub vertex: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkingForm {
+    /// In `reasoning_content`.
+    ReasoningContent,
+    /// In `reasoning`.
+    Reasoning,
+    /// As content parts of type `thinking`.
+    Parts,
+    /// Not at all.
+    Nowhere,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use super::snapshot::{
     LogFormat, Offer, OnLoss, Provider, Server, Snapshot, StreamUsage, Timeouts,
 };
 use super::units::show_duration;
-use crate::dialect::{Manners, Operation};
+use crate::dialect::{Manners, Operation, ThinkingForm};
 
 /// What stands where a secret is.
 pub(super) const REDACTED: &str = "[secret]";
@@ -246,8 +246,23 @@ fn who_asks(auth: &AuthScheme, seal: Seal<'_>) -> Json {
 
 fn offer(offer: &Offer) -> Map<String, Json> {
     let Offer { models: _, paths, stream_paths, bridge, manners, betas } = offer;
-    let Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex, region: _ } =
-        manners;
+    let Manners {
+        max_completion_tokens,
+        developer_role,
+        no_json_schema,
+        cache_control,
+        reasoning_object,
+        thinking,
+        anthropic_version,
+        vertex,
+        region: _,
+    } = manners;
+    let thinking = match thinking {
+        ThinkingForm::ReasoningContent => "reasoning_content",
+        ThinkingForm::Reasoning => "reasoning",
+        ThinkingForm::Parts => "parts",
+        ThinkingForm::Nowhere => "nowhere",
+    };
     let by_name = |paths: &std::collections::BTreeMap<Operation, std::sync::Arc<str>>| {
         paths.iter().map(|(operation, path)| (operation.name().to_owned(), json!(path))).collect::<Map<_, _>>()
     };
@@ -255,6 +270,9 @@ fn offer(offer: &Offer) -> Map<String, Json> {
         "max_completion_tokens": max_completion_tokens,
         "developer_role": developer_role,
         "no_json_schema": no_json_schema,
+        "cache_control": cache_control,
+        "reasoning_object": reasoning_object,
+        "thinking": thinking,
         "anthropic_version": anthropic_version,
         "vertex": vertex,
     });

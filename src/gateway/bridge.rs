@@ -131,7 +131,7 @@ pub async fn forward(
 }
 
 /// Gemini's clients get an array unless they ask for events.
-fn form(session: &Session, inquiry: &Inquiry) -> StreamForm {
+pub fn form(session: &Session, inquiry: &Inquiry) -> StreamForm {
     let events = session.req_header().uri.query().is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
     if inquiry.operation == Operation::GenerateContent && !events { StreamForm::Array } else { StreamForm::Sse }
 }

@@ -21,7 +21,7 @@ use super::{bridge, fault, intake, reply, splice, task};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
-use crate::dialect::{Framing, Grammar, Operation};
+use crate::dialect::{Framing, Grammar, Operation, StreamForm};
 use crate::error::{Error, Kind, Result};
 use crate::json::Spliced;
 use crate::provider::{self, Answer};
@@ -159,6 +159,9 @@ impl Asking {
         if let Some(in_path) = &inquiry.in_path {
             // one operation, two actions: the client's own is asked for
             path = path.replacen(":batchEmbedContents", &format!(":{}", in_path.action), 1);
+            if bridge::form(session, inquiry) == StreamForm::Array {
+                path = path.replacen("?alt=sse", "", 1);
+            }
         }
         let headers = &session.req_header().headers;
         let mut sent_on = fields(headers, TRACED.iter());

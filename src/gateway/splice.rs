@@ -12,11 +12,11 @@ use super::flow::{
 use super::proxy::Shared;
 use super::reply;
 use crate::call::Call;
+use crate::chat::Usage;
 use crate::config::snapshot::Provider;
-use crate::dialect::openai::stream::Tap;
-use crate::dialect::openai::{self, usage};
+use crate::dialect::openai;
 use crate::dialect::sse::Frames;
-use crate::dialect::{Operation, Tap as _};
+use crate::dialect::{self, Operation, Tap};
 use crate::error::{Error, Kind, Result};
 use crate::route::Target;
 use crate::upstream::Reply;
@@ -49,14 +49,20 @@ pub async fn forward(
         let _open = OpenStream::new(shared);
         stream(session, call, operation, &mut upstream, added_usage, pace).await
     } else {
-        whole(session, call, &mut upstream, pace).await
+        whole(session, call, operation, &mut upstream, pace).await
     };
     flow::close(shared, upstream, done).await
 }
 
 // === a whole reply ===
 
-async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, pace: Pace) -> Result<Ended> {
+async fn whole(
+    session: &mut Session,
+    call: &mut Call,
+    operation: Operation,
+    upstream: &mut Reply,
+    pace: Pace,
+) -> Result<Ended> {
     let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     match upstream.header(http::header::CONTENT_LENGTH) {
         // these have no body, and say nothing of its framing (RFC 9112 6.3)
@@ -77,7 +83,7 @@ async fn whole(session: &mut Session, call: &mut Call, upstream: &mut Reply, pac
     }
     write(session, call, None, true).await?;
     // the client has all of it: reading its usage costs it nothing
-    call.usage = kept.usage();
+    call.usage = kept.usage(operation);
     Ok(Ended::Whole)
 }
 
@@ -106,11 +112,11 @@ impl Kept {
         }
     }
 
-    fn usage(self) -> Option<crate::chat::Usage> {
+    fn usage(self, operation: Operation) -> Option<Usage> {
         match (self.tail, self.chunks.as_slice()) {
-            (Some(tail), _) => usage::of_tail(&tail),
-            (None, [one]) => usage::of_reply(one),
-            (None, chunks) => usage::of_reply(&chunks.concat()),
+            (Some(tail), _) => dialect::usage_of_tail(operation, &tail),
+            (None, [one]) => dialect::usage_of(operation, one),
+            (None, chunks) => dialect::usage_of(operation, &chunks.concat()),
         }
     }
 }
@@ -136,8 +142,8 @@ async fn stream(
     let head = reply::from_upstream(upstream).map_err(broken_head)?;
     flow::stream_head(session, call, head).await?;
 
-    let mut tap = Tap::new(operation, added_usage);
-    let ended = events(session, call, upstream, &mut tap, pace).await;
+    let mut tap = dialect::tap(operation, added_usage);
+    let ended = events(session, call, upstream, &mut *tap, pace).await;
     call.usage = tap.seen().usage;
     call.output_frames = tap.seen().output_frames;
     match ended {
@@ -159,7 +165,13 @@ async fn stream(
 }
 
 /// Forward frames until the stream ends. `Err` when it broke.
-async fn events(session: &mut Session, call: &mut Call, upstream: &mut Reply, tap: &mut Tap, pace: Pace) -> Result<()> {
+async fn events(
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    tap: &mut dyn Tap,
+    pace: Pace,
+) -> Result<()> {
     let every = call.snapshot.server.heartbeat;
     let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
     let mut frames = Frames::default();
@@ -273,7 +285,7 @@ async fn refusal(
     call.fail(&error);
     call.status = status;
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
-    let body = if json { scrubbed(&body, provider, secrets) } else { openai::error::body(&error) };
+    let body = if json { scrubbed(&body, provider, secrets) } else { dialect::error(call.grammar, &error).1 };
     let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
     for (name, value) in [
         (http::header::CONTENT_TYPE, "application/json".to_owned()),

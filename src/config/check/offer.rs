@@ -9,7 +9,7 @@ use crate::config::error::nearest;
 use crate::config::raw::{self, At};
 use crate::config::snapshot::{BaseUrl, Offer, Pattern};
 use crate::config::vendors::{Row, Vendor};
-use crate::dialect::{Manners, Operation};
+use crate::dialect::{Manners, Operation, ThinkingForm};
 
 /// The keys of an entry that this file reads.
 pub(super) struct Typed {
@@ -192,12 +192,29 @@ fn resolve(base: &str, text: &str, slots: &Slots) -> Arc<str> {
 }
 
 fn manners(vendors: &raw::Manners, own: &raw::Manners, slots: &Slots) -> Manners {
-    let raw::Manners { max_completion_tokens, developer_role, no_json_schema, anthropic_version, vertex } = own;
+    let raw::Manners {
+        max_completion_tokens,
+        developer_role,
+        no_json_schema,
+        cache_control,
+        reasoning_object,
+        thinking,
+        anthropic_version,
+        vertex,
+    } = own;
     let flag = |own: &Option<bool>, vendors: Option<bool>| own.or(vendors).unwrap_or(false);
     Manners {
         max_completion_tokens: flag(max_completion_tokens, vendors.max_completion_tokens),
         developer_role: flag(developer_role, vendors.developer_role),
         no_json_schema: flag(no_json_schema, vendors.no_json_schema),
+        cache_control: flag(cache_control, vendors.cache_control),
+        reasoning_object: flag(reasoning_object, vendors.reasoning_object),
+        thinking: match thinking.or(vendors.thinking) {
+            None | Some(raw::ThinkingForm::ReasoningContent) => ThinkingForm::ReasoningContent,
+            Some(raw::ThinkingForm::Reasoning) => ThinkingForm::Reasoning,
+            Some(raw::ThinkingForm::Parts) => ThinkingForm::Parts,
+            Some(raw::ThinkingForm::Nowhere) => ThinkingForm::Nowhere,
+        },
         anthropic_version: anthropic_version.as_ref().or(vendors.anthropic_version.as_ref()).map(|v| v.as_str().into()),
         vertex: flag(vertex, vendors.vertex),
         region: (!slots.region.is_empty()).then(|| slots.region.as_str().into()),
