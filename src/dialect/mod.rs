@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod frame;
+pub mod gemini;
 pub mod openai;
 mod operation;
 pub mod sse;
