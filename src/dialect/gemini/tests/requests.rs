@@ -9,7 +9,14 @@ use crate::dialect::gemini::Gemini;
 use crate::json::Node;
 
 /// Names in their other spelling, where they are protobuf's own.
-const SPELLINGS: [(&str, &str); 24] = [
+const SPELLINGS: [(&str, &str); 31] = [
+    ("candidate_count", "candidateCount"),
+    ("top_k", "topK"),
+    ("presence_penalty", "presencePenalty"),
+    ("frequency_penalty", "frequencyPenalty"),
+    ("response_logprobs", "responseLogprobs"),
+    ("response_modalities", "responseModalities"),
+    ("service_tier", "serviceTier"),
     ("inline_data", "inlineData"),
     ("mime_type", "mimeType"),
     ("file_data", "fileData"),

@@ -1,11 +1,13 @@
 //! Recorded streams: read, added up, compared with the same answer whole, and written for a client.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Exchange, exchanges, json, placeless, reply_to};
-use crate::chat::{Dialect, Event, Fold, Response, StopReason};
+use crate::chat::{Block, Dialect, Event, Fold, Response, StopReason};
 use crate::dialect::codec::{Inbound, Origin, Outbound, StreamDecoder, StreamForm, Tap as _};
 use crate::dialect::frame::Frame;
 use crate::dialect::gemini::{Gemini, tap::Tap};
@@ -98,8 +100,22 @@ fn whole(data: &[String]) -> Value {
     answer
 }
 
-/// Whole answers and folded streams keep Gemini's own facts in different places.
+/// Whole answers and folded streams keep Gemini's own facts in different places; white space in JSON means nothing, and a stream we
+/// write tells its tier at the end.
 fn together(mut response: Response<'_>) -> (String, Vec<(String, String)>) {
+    let compact = |text: &mut Cow<'_, str>| *text = Cow::Owned(json(text.as_bytes()).to_string());
+    response.service_tier = None;
+    for block in response.choices.iter_mut().flat_map(|choice| &mut choice.blocks) {
+        match block {
+            Block::ToolCall(call) => compact(&mut call.arguments),
+            Block::ServerCall(call) => {
+                compact(&mut call.input);
+                call.native.iter_mut().for_each(|(_, native)| compact(native));
+            }
+            Block::ServerResult(result) => result.native.iter_mut().for_each(|(_, native)| compact(native)),
+            _ => {}
+        }
+    }
     let mut facts = std::mem::take(&mut response.extra.0);
     for choice in &mut response.choices {
         facts.append(&mut choice.extra.0);
@@ -245,9 +261,9 @@ fn signatures_stand_with_the_part_they_came_behind() {
         .blocks
         .iter()
         .map(|block| match block {
-            crate::chat::Block::Text(text) => (text.text.to_string(), text.seal.is_some()),
-            crate::chat::Block::ToolCall(call) => (call.name.to_string(), call.seal.is_some()),
-            crate::chat::Block::Thinking(thinking) => (thinking.thoughts[0].text.to_string(), thinking.seal.is_some()),
+            Block::Text(text) => (text.text.to_string(), text.seal.is_some()),
+            Block::ToolCall(call) => (call.name.to_string(), call.seal.is_some()),
+            Block::Thinking(thinking) => (thinking.thoughts[0].text.to_string(), thinking.seal.is_some()),
             other => panic!("{other:?}"),
         })
         .collect();
