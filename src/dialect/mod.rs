@@ -11,6 +11,7 @@ mod embeddings;
 pub mod envelope;
 pub mod eventstream;
 pub mod frame;
+pub mod gemini;
 pub mod openai;
 mod operation;
 mod rerank;
