@@ -4,6 +4,7 @@
 
 pub mod bedrock;
 pub mod codec;
+pub mod cohere;
 pub mod eventstream;
 pub mod frame;
 pub mod openai;
