@@ -9,6 +9,7 @@ pub mod codec;
 pub mod count;
 mod embeddings;
 pub mod envelope;
+pub mod cohere;
 pub mod eventstream;
 pub mod frame;
 pub mod gemini;

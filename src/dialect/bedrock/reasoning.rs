@@ -48,7 +48,7 @@ pub fn plan(request: &Request<'_>, family: Family, circumstances: Circumstances,
         Family::Claude(version) => claude(request, version, off, circumstances, losses),
         Family::Nova(2) => {
             told_summary(summary.as_deref(), *at, losses);
-            if off { Thinking::Nova(None) } else { Thinking::Nova(Some(near(value, Range::LowToHigh, *at, losses))) }
+            if off { Thinking::Nova(None) } else { Thinking::Nova(Some(near(value, Words::High, *at, losses))) }
         }
         Family::OpenAi => {
             told_summary(summary.as_deref(), *at, losses);
@@ -57,7 +57,7 @@ pub fn plan(request: &Request<'_>, family: Family, circumstances: Circumstances,
                 losses.changed(*at, "");
                 return Thinking::OpenAi("low");
             }
-            Thinking::OpenAi(near(value, Range::LowToHigh, *at, losses))
+            Thinking::OpenAi(near(value, Words::High, *at, losses))
         }
         _ if off => Thinking::Unsaid,
         _ => {
@@ -155,29 +155,29 @@ fn claude_budget(request: &Request<'_>, losses: &mut Losses) -> Thinking {
 }
 
 fn claude_effort(reasoning: &Reasoning<'_>, version: Version, at: At, losses: &mut Losses) -> &'static str {
-    let range = if version >= ONLY_ADAPTIVE { Range::LowToMaxWithXHigh } else { Range::LowToMax };
-    near(reasoning, range, at, losses)
+    let words = if version >= ONLY_ADAPTIVE { Words::MaxAndXHigh } else { Words::Max };
+    near(reasoning, words, at, losses)
 }
 
-/// The words of an effort that a model knows.
+/// The words of an effort that a model knows: from `low` up to these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Range {
-    LowToHigh,
-    LowToMax,
-    LowToMaxWithXHigh,
+enum Words {
+    High,
+    Max,
+    MaxAndXHigh,
 }
 
 /// The nearest word. From a budget it is a guess.
-fn near(reasoning: &Reasoning<'_>, range: Range, at: At, losses: &mut Losses) -> &'static str {
+fn near(reasoning: &Reasoning<'_>, words: Words, at: At, losses: &mut Losses) -> &'static str {
     let guessed = reasoning.budget.map(Effort::of_budget);
     let effort = reasoning.effort.as_ref().or(guessed.as_ref()).unwrap_or(&Effort::Medium);
-    let word = match (effort, range) {
+    let word = match (effort, words) {
         (Effort::None | Effort::Minimal | Effort::Low, _) => "low",
         (Effort::Medium | Effort::Other(_), _) => "medium",
         (Effort::High, _) => "high",
-        (Effort::XHigh, Range::LowToMaxWithXHigh) => "xhigh",
+        (Effort::XHigh, Words::MaxAndXHigh) => "xhigh",
         (Effort::XHigh, _) => "high",
-        (Effort::Max, Range::LowToHigh) => "high",
+        (Effort::Max, Words::High) => "high",
         (Effort::Max, _) => "max",
     };
     let exact = reasoning.effort.as_ref().is_some_and(|effort| effort.word() == word) && reasoning.budget.is_none();

@@ -66,6 +66,8 @@ impl StreamDecoder for Decoder {
             return Ok(());
         }
         match frame.name {
+            // there is nothing to say behind the end of the message
+            name if self.stopped && name.starts_with("contentBlock") => {}
             "messageStart" => self.start(out),
             "contentBlockStart" => self.block_start(payload(frame)?, out)?,
             "contentBlockDelta" => self.block_delta(payload(frame)?, out)?,

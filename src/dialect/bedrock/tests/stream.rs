@@ -1,6 +1,7 @@
 //! Streams that were not recorded: exceptions, hidden thoughts, sources in odd places, early ends.
 
 use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
 
 use super::corpus::fold;
 use super::{CLAUDE, NOVA};
@@ -181,4 +182,38 @@ fn no_stream_can_open_blocks_without_limit() {
         (0..300).map(|i| format!(r#"{{"contentBlockIndex":{i},"delta":{{"text":"x"}}}}"#)).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|payload| ("contentBlockDelta", payload.as_str())).collect();
     assert!(run(events(&many)).1.is_err());
+}
+
+proptest! {
+    /// Events in any order, of any shape: an error or words in their order, never a panic.
+    #[test]
+    fn no_stream_breaks_the_order_of_events(
+        steps in prop::collection::vec((0usize..14, 0u32..4), 0..30),
+    ) {
+        let shapes = [
+            ("messageStart", r#"{"role":"assistant"}"#),
+            ("contentBlockStart", r#"{"contentBlockIndex":@,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#),
+            ("contentBlockStart", r#"{"contentBlockIndex":@,"start":{"toolUse":{"type":"server_tool_use"}}}"#),
+            ("contentBlockStart", r#"{"contentBlockIndex":@,"start":{"toolResult":{"toolUseId":"t"}}}"#),
+            ("contentBlockStart", r#"{"contentBlockIndex":@,"start":{"image":{"format":"png"}}}"#),
+            ("contentBlockStart", r#"{"contentBlockIndex":@,"start":{"new":1}}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":@,"delta":{"text":"x"}}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":@,"delta":{"toolUse":{"input":"{"}}}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":@,"delta":{"citation":{"title":"t"}}}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":@,"delta":{"reasoningContent":{"text":"x"}}}"#),
+            ("contentBlockDelta", r#"{"contentBlockIndex":@,"delta":{"toolResult":[{"text":"x"}]}}"#),
+            ("contentBlockStop", r#"{"contentBlockIndex":@}"#),
+            ("messageStop", r#"{"stopReason":"end_turn"}"#),
+            ("metadata", r#"{"usage":{"inputTokens":1}}"#),
+        ];
+        let steps: Vec<(&str, String)> = steps
+            .into_iter()
+            .map(|(shape, index)| (shapes[shape].0, shapes[shape].1.replace('@', &index.to_string())))
+            .collect();
+        let steps: Vec<(&str, &str)> = steps.iter().map(|(name, payload)| (*name, payload.as_str())).collect();
+        let (fold, result) = run(events(&steps));
+        let faults: Vec<&String> = fold.faults.iter().collect();
+        prop_assert!(faults.is_empty(), "{:?}", faults);
+        prop_assert_eq!(fold.ended, result.is_ok());
+    }
 }
