@@ -1,7 +1,7 @@
 //! What a model's id says about it: whose it is, and which of Converse's optional members it takes.
 //!
 //! Converse is one grammar for many vendors' models, but refuses members that a model does not know. An id that says nothing (the ARN of
-//! an application inference profile or of a custom model) is [`Family::Unknown`]: it is given what the request asks for.
+//! an application inference profile or of a custom model) is [`Family::Unknown`]: it is given what Converse itself has a word for.
 //! Truth: Amazon Bedrock User Guide, "Supported models and model features", "Prompt caching", "Structured outputs"; Amazon Nova User
 //! Guide; Anthropic, "Extended thinking" and "Adaptive thinking".
 

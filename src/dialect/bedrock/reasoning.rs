@@ -35,8 +35,10 @@ pub enum Thinking {
 /// Whether the rest of the request lets a Claude model think.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances {
-    /// A call of a tool is forced, or an unfinished tool's turn has lost its thoughts.
-    pub hindered: bool,
+    /// A call of a tool is forced.
+    pub forced: bool,
+    /// The turn that called the tools has lost its thoughts, which only a model with a budget insists on.
+    pub thoughts_missing: bool,
 }
 
 pub fn plan(request: &Request<'_>, family: Family, circumstances: Circumstances, losses: &mut Losses) -> Thinking {
@@ -107,7 +109,7 @@ fn claude(
         Some(_) => known && version < ONLY_ADAPTIVE || !known && !adaptive,
         None => !can_adapt,
     };
-    if circumstances.hindered {
+    if circumstances.forced || (circumstances.thoughts_missing && by_budget) {
         losses.changed(*at, "");
         return if known && version >= HAS_ADAPTIVE { Thinking::ClaudeOff } else { Thinking::Unsaid };
     }

@@ -27,8 +27,11 @@ pub fn encode(request: &Request<'_>, to: &To<'_>) -> Encoded {
         Planner { family, issuer: Issuer::of_bedrock_model(to.model), names: Names::default(), losses: &mut losses };
     let conversation = message::plan(request, &mut planner);
     let tools = tool::plan(request, &conversation, &mut planner);
-    let hindered = tools.as_ref().is_some_and(ToolConfig::forces) || conversation.thoughts_missing();
-    let thinking = reasoning::plan(request, family, Circumstances { hindered }, &mut losses);
+    let circumstances = Circumstances {
+        forced: tools.as_ref().is_some_and(ToolConfig::forces),
+        thoughts_missing: conversation.thoughts_missing(),
+    };
+    let thinking = reasoning::plan(request, family, circumstances, &mut losses);
     let mut body = Vec::new();
     let mut w = Writer::new(&mut body);
     w.object();

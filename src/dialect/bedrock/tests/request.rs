@@ -352,6 +352,9 @@ fn claude_is_not_asked_to_think_where_it_would_refuse() {
     request.turns.extend([assistant(vec![call("1", "{}")]), user(vec![result("1", vec![Block::text("x")])])]);
     let (body, _) = encode(&request, CLAUDE);
     assert_eq!(body["additionalModelRequestFields"], json!({"top_k":5}));
+    // who finds its own budget does not insist on its former thoughts
+    let (body, _) = encode(&request, "us.anthropic.claude-sonnet-5");
+    assert_eq!(body["additionalModelRequestFields"]["thinking"], json!({"type":"adaptive"}));
 }
 
 #[test]
