@@ -43,10 +43,19 @@ pub(super) fn texts(inputs: &[Input<'_>], w: &mut Writer<'_>) {
 
 /// Required there. Who does not say what a text is for most likely fills an index.
 pub(super) fn input_type(inputs: &[Input<'_>], losses: &mut Losses) -> &'static str {
+    purpose(inputs, Purpose::cohere, losses)
+}
+
+/// The purpose of several texts, in the word of a provider that wants one.
+pub(super) fn purpose(
+    inputs: &[Input<'_>],
+    word: impl Fn(Purpose) -> Result<&'static str, &'static str>,
+    losses: &mut Losses,
+) -> &'static str {
     let Some(Param { value, at }) = Wanted::one_purpose(inputs, losses) else {
-        return Purpose::Document.cohere().unwrap_or_else(|near| near);
+        return word(Purpose::Document).unwrap_or_else(|near| near);
     };
-    value.cohere().unwrap_or_else(|near| {
+    word(value).unwrap_or_else(|near| {
         losses.changed(at, "");
         near
     })

@@ -44,6 +44,18 @@ impl Purpose {
         }
     }
 
+    /// The word of Amazon's Nova (User Guide, "Complete embeddings request and response schema"). `Err`: the nearest.
+    pub(super) fn nova(self) -> Result<&'static str, &'static str> {
+        match self {
+            Purpose::Query => Ok("TEXT_RETRIEVAL"),
+            Purpose::Document => Ok("GENERIC_INDEX"),
+            Purpose::Classification => Ok("CLASSIFICATION"),
+            Purpose::Clustering => Ok("CLUSTERING"),
+            Purpose::Similarity => Err("CLUSTERING"),
+            Purpose::QuestionAnswering | Purpose::FactVerification | Purpose::CodeQuery => Err("TEXT_RETRIEVAL"),
+        }
+    }
+
     /// Cohere's word. `Err`: the nearest.
     pub(super) fn cohere(self) -> Result<&'static str, &'static str> {
         match self {

@@ -43,6 +43,12 @@ fn a_text_is_asked_about_in_every_provider_s_grammar() {
             json!({"texts": ["hi"], "input_type": "search_document",
             "output_dimension": 256}),
         ),
+        (
+            Invoke,
+            "amazon.nova-2-multimodal-embeddings-v1:0",
+            json!({"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"embeddingPurpose": "GENERIC_INDEX",
+                "embeddingDimension": 256, "text": {"truncationMode": "NONE", "value": "hi"}}}),
+        ),
         (OllamaEmbed, "all-minilm", json!({"model": "all-minilm", "input": ["hi"], "dimensions": 256})),
         (
             Predict,
@@ -241,6 +247,16 @@ fn every_provider_s_answer_becomes_openai_s() {
             assert_eq!(replied(&asked, &[reply], Some(9)).unwrap().0.usage.unwrap().input.0, 9);
         }
     }
+}
+
+#[test]
+fn nova_s_answer_has_its_vector_in_an_object() {
+    let (asked, _) =
+        ask(Embeddings, Invoke, &json!({"input": "a"}), "amazon.nova-2-multimodal-embeddings-v1:0").unwrap();
+    let reply = json!({"embeddings": [{"embeddingType": "TEXT", "embedding": [0.5, 1], "truncatedCharLength": 3}]});
+    let (answered, body) = replied(&asked, &[reply], Some(4)).unwrap();
+    assert_eq!(body["data"][0]["embedding"], json!([0.5, 1]));
+    assert_eq!(answered.usage.unwrap().input.0, 4);
 }
 
 #[test]

@@ -24,6 +24,17 @@ impl<'a> Vector<'a> {
         match walk.next() {
             Some(b'[') => Ok(Vector::Numbers(walk.numbers()?)),
             Some(b'"') => Ok(Vector::Base64(walk.string()?)),
+            // in an object of its own, as Nova has it
+            Some(b'{') => {
+                let mut vector = None;
+                walk.object(|name, walk| {
+                    if name == "embedding" && walk.next() == Some(b'[') {
+                        vector = Some(Vector::Numbers(walk.numbers()?));
+                    }
+                    Ok::<(), Garbled>(())
+                })?;
+                vector.ok_or(Garbled::new("an embedding without a vector"))
+            }
             _ => Err(Garbled::new("expected a vector")),
         }
     }

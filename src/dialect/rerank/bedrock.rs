@@ -7,9 +7,15 @@ use super::{Content, Document, Found, Placed, Wanted};
 use crate::dialect::codec::{Garbled, To};
 use crate::json::{At, Node, Writer, Wrong};
 
+/// Most sources, and most results (API reference, `RerankRequest`, `BedrockRerankingConfiguration`).
+const MAX_SOURCES: usize = 1000;
+
 pub(super) fn question(wanted: &Wanted<'_>, to: &To<'_>) -> Result<Vec<u8>, Wrong> {
     let Wanted { query, documents, top, max_tokens_per_document } = wanted;
     let arn = arn(to)?;
+    if documents.len() > MAX_SOURCES {
+        return Err(Wrong::new(At::NOWHERE, format!("this model takes at most {MAX_SOURCES} documents")));
+    }
     let mut body = Vec::new();
     let mut w = Writer::new(&mut body);
     w.object();

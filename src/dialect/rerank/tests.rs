@@ -66,6 +66,7 @@ fn bedrock_is_asked_and_answers() {
     );
     let plain = json!({"query": "q", "documents": ["a"]});
     assert!(ask(Rerank, BedrockRerank, &plain, "amazon.rerank-v1:0").is_err());
+    assert!(ask(Rerank, BedrockRerank, &json!({"query": "q", "documents": vec!["a"; 1001]}), ARN).is_err());
     let body = asks(Rerank, BedrockRerank, &plain, ARN);
     let model = body.pointer("/rerankingConfiguration/bedrockRerankingConfiguration/modelConfiguration/modelArn");
     assert_eq!(model, Some(&json!(ARN)));
