@@ -40,6 +40,7 @@ pub fn ask(call: &mut Call, envelope: &Envelope, inquiry: &Inquiry, to: Operatio
     let (inbound, outbound) = codecs(inquiry.operation, to)?;
     let body = &envelope.body;
     let node = Node::parse(body).map_err(unreadable)?;
+    let mut losses = inbound.unsaid(&node);
     let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
     request.model = (&*envelope.model).into();
     request.stream = envelope.stream;
@@ -48,7 +49,6 @@ pub fn ask(call: &mut Call, envelope: &Envelope, inquiry: &Inquiry, to: Operatio
     let Some(manners) = target.provider.offer(&target.model).map(|offer| &offer.manners) else {
         return Err(Error::internal("The provider offers nothing for this model."));
     };
-    let mut losses = Losses::default();
     let undo = adapt(&mut request, &outbound.abilities(&target.model, manners), &mut losses);
     let encoded = outbound.encode_request(&request, &To { model: &target.model, manners });
     losses.merge(encoded.losses);
