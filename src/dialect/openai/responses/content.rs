@@ -72,9 +72,9 @@ fn file<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {
     let name = part.take_string("filename")?;
     let source = if let Some(data) = part.take_string("file_data")? {
         match Source::from_url(data) {
-            // base64 alone, as some vendors have it
+            // base64 alone, as some clients have it
             Source::Url { url, .. } if !url.contains(':') => {
-                Source::Base64 { media_type: "application/pdf".into(), data: url }
+                Source::Base64 { media_type: of_name(name.as_deref().unwrap_or_default()).into(), data: url }
             }
             source => source,
         }
@@ -89,6 +89,27 @@ fn file<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {
     };
     let detail = part.take_string("detail")?;
     Ok(Media { detail, ..media(kind, source, name, at, Extra::rest(part)) })
+}
+
+/// The media type a file's name promises.
+fn of_name(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "txt" | "log" => "text/plain",
+        "md" => "text/markdown",
+        "csv" => "text/csv",
+        "html" | "htm" => "text/html",
+        "json" => "application/json",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        _ => "application/pdf",
+    }
 }
 
 fn audio<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {

@@ -229,6 +229,8 @@ impl Items<'_, '_> {
             return self.omit(*kind, *at, place);
         }
         match (kind, source) {
+            // a file of any kind, as only this dialect sends them
+            (_, Source::Base64 { .. }) if self.own() && name.is_some() => self.file(media, detail.as_deref(), place),
             (MediaKind::Document, Source::Text { media_type: _, text }) => {
                 self.losses.changed(*at, "");
                 let title = name.as_deref().map(|name| format!("{name}\n\n")).unwrap_or_default();
