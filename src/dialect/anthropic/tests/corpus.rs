@@ -323,6 +323,31 @@ fn every_recorded_error_is_understood() {
 }
 
 #[test]
+fn answers_in_other_gateways_pairs_are_read() {
+    let origin = Origin { model: "m" };
+    let mut walked = 0;
+    for (id, item) in items("translation_pairs") {
+        let kind = item["kind"].as_str().unwrap_or_default();
+        for (side, api) in [("input", "upstream_api"), ("expected", "inbound_api")] {
+            if item[api] != "anthropic.messages" || !kind.starts_with("response") || kind == "response_error" {
+                continue;
+            }
+            if let Some(events) = item[side]["text"].as_str().filter(|text| text.contains("message_start")) {
+                fold(&[events.as_bytes()]);
+            } else if item[side]["json"]["content"].is_array() {
+                let text = item[side]["json"].to_string();
+                let response = Anthropic.decode_response(Node::parse_reply(text.as_bytes()).unwrap(), &origin);
+                assert!(response.unwrap_or_else(|e| panic!("{id}: {e:?}")).choices[0].stop.is_some(), "{id}");
+            } else {
+                continue;
+            }
+            walked += 1;
+        }
+    }
+    println!("{walked} answers of pairs");
+}
+
+#[test]
 fn other_gateways_read_the_same_usage() {
     for (id, item) in items("translation_pairs") {
         let wanted = &item["expected"]["json"];
