@@ -91,7 +91,8 @@ pub(super) fn request(request: &Request<'_>, to: &To<'_>) -> Encoded {
         as_written: ask.as_written,
         model: ask.model,
         forced: offer.forced(),
-        thoughtless: turns::thoughtless_calls(&arranged.messages),
+        // for its own clients the API itself does without the thoughts then
+        thoughtless: !ask.as_written && turns::thoughtless_calls(&arranged.messages),
         most: most.or(ask.model.map(Model::most_output)),
     };
     let plan = Plan::of(reasoning.as_ref(), around, &mut losses);
