@@ -150,6 +150,7 @@ fn resolution(detail: Option<&str>, terms: Terms, at: At, losses: &mut Losses) -
     let level = match detail? {
         "auto" => return None,
         "low" => "MEDIA_RESOLUTION_LOW",
+        "medium" => "MEDIA_RESOLUTION_MEDIUM",
         "high" => "MEDIA_RESOLUTION_HIGH",
         _ => "",
     };

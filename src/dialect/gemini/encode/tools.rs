@@ -60,7 +60,11 @@ fn declare(function: &Function<'_>, terms: Terms, w: &mut Writer<'_>, losses: &m
     w.name("name").string(name);
     w.string_if("description", description.as_deref());
     match kind {
-        CallKind::Function => w.raw_if("parametersJsonSchema", parameters.as_deref()),
+        CallKind::Function => {
+            // a schema that says nothing is refused
+            let said = |schema: &&str| terms.native || !matches!(schema.trim(), "{}" | "null");
+            w.raw_if("parametersJsonSchema", parameters.as_deref().filter(said));
+        }
         CallKind::Custom => {
             losses.changed(*at, "");
             w.name("parametersJsonSchema").raw(FREE_TEXT);
