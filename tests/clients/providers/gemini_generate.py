@@ -168,9 +168,10 @@ def read_part(seen, part, role, prompt):
 
 
 def words_of(value):
-    """The text in a function's response: the API leaves its members to the caller (`output`, `result`, `content`)."""
-    if isinstance(value, dict) and len(value) == 1:
-        return words_of(next(iter(value.values())))
+    """The text in a function's response: the API leaves its members to the caller."""
+    for name in ("output", "result", "content", "error"):
+        if isinstance(value, dict) and name in value:
+            return words_of(value[name])
     return value if isinstance(value, str) else json.dumps(value)
 
 

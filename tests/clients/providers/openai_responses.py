@@ -24,14 +24,22 @@ def read(request):
     kind = response_create_params.ResponseCreateParamsNonStreaming
     if body.get("stream"):
         kind = response_create_params.ResponseCreateParamsStreaming
-    # `client_metadata` is Codex's own member
-    found = shape.faults(openai_chat.without(body, {"client_metadata"}), kind)
+    # what Codex sends beyond the SDK's types: `client_metadata`, and ids of the messages it wrote
+    bare = openai_chat.without(body, {"client_metadata"})
+    if isinstance(body.get("input"), list):
+        bare["input"] = [bare_item(item) for item in body["input"]]
+    found = shape.faults(bare, kind)
     if found:
         raise Refused("; ".join(found[:5]))
     if "model" not in body or "input" not in body:
         raise Refused("Missing required parameter: 'model' and 'input'")
     check_rules(body)
     return seen_in(body)
+
+
+def bare_item(item):
+    is_message = isinstance(item, dict) and item.get("type", "message") == "message"
+    return openai_chat.without(item, {"id"}) if is_message and item.get("role") != "assistant" else item
 
 
 def items_of(body):

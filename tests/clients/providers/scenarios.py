@@ -66,6 +66,9 @@ def thinking(seen, provider):
     if seen.results:
         if provider in SEALING and SEALS[provider] not in seen.seals:
             raise Refused(f"the signature did not come back; these did: {seen.seals}")
+        # Anthropic's signs the words; Google's and OpenAI's hold them
+        if provider in ("anthropic", "bedrock") and THOUGHT not in seen.thoughts:
+            raise Refused(f"the signature came back without its words: {seen.thoughts}")
         # only cohere and some chat vendors let thoughts come back unsigned, and none demands it
         out = told(seen, 1)
         out.blocks.insert(0, Thinking("Now I know.", SEALS.get(provider)))
@@ -133,12 +136,15 @@ def error_stream(seen, provider):
 
 def agent(seen, provider):
     """One turn of a command-line agent: its own tool reads the file named in the prompt, then the result is told."""
+    thoughts = [Thinking("The user names a file.", SEALS.get(provider))] if seen.thinking else []
     if seen.results:
-        return Answer([Text("The file says: " + " / ".join(result.text for result in seen.results))])
+        if thoughts and provider in SEALING and SEALS[provider] not in seen.seals:
+            raise Refused(f"the signature did not come back; these did: {seen.seals}")
+        return Answer([*thoughts, Text("The file says: " + " / ".join(result.text for result in seen.results))])
     found = re.search(r"/\S+?\.txt", seen.text)
     call = found and agent_call(seen.tools, found.group())
     # agents ask for more than the conversation (titles, topics): those get any text
-    return Answer([Text("Let me look."), call], "tools") if call else Answer([Text("Reading a file")])
+    return Answer([*thoughts, Text("Let me look."), call], "tools") if call else Answer([Text("Reading a file")])
 
 
 def agent_call(names, file):
