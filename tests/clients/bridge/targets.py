@@ -41,7 +41,9 @@ GEMINI = Target("gemini", "gemini", "gemini", "gemini", "gemini-2.5-flash")
 GEMINI_3 = Target("gemini3", "gemini", "gemini", "gemini", "gemini-3-pro-preview")
 BEDROCK = Target("bedrock", "bedrock", "bedrock", "bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0")
 NOVA = Target("nova", "bedrock", "bedrock", "bedrock", "us.amazon.nova-2-lite-v1:0")
-COHERE = Target("cohere", "cohere", "cohere", "cohere", "command-a-reasoning-08-2025", seals=False, documents=False, refuses=False)
+COHERE = Target(
+    "cohere", "cohere", "cohere", "cohere", "command-a-reasoning-08-2025", seals=False, documents=False, refuses=False
+)
 CHAT = Target("chat", "chat", "compatible", "openai", "gpt-5", seals=False)
 RESPONSES = Target("responses", "responses", "newest", "openai", "gpt-5")
 

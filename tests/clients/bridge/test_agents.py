@@ -19,7 +19,12 @@ from .targets import TARGETS
 AGENTS = os.environ.get("TOLLGATE_AGENTS")
 SECRET = "the tide turns at 17:42"
 # nothing but loopback: the agents' own traffic to the outside runs into a closed port
-NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+NOWHERE = {
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
+}
 
 
 def run(arguments, folder, home, variables):
@@ -27,7 +32,9 @@ def run(arguments, folder, home, variables):
     script, *arguments = arguments
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "NO_COLOR": "1", **NOWHERE, **variables}
     command = ["node", f"{AGENTS}/node_modules/{script}", *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 
@@ -53,7 +60,11 @@ def check_lane(route, relay, fakes):
     assert told and set(told) == {route.lane}
     if route.lane == "splice":
         name, bare = (json.dumps(f(route.model("agent"))).encode() for f in (str, lambda m: m.split("/", 1)[1]))
-        sent = [re.sub(rb'("model"\s*:\s*)' + re.escape(name), rb"\g<1>" + bare, body, count=1) for _, body, _, _ in relay.calls if body]
+        sent = [
+            re.sub(rb'("model"\s*:\s*)' + re.escape(name), rb"\g<1>" + bare, body, count=1)
+            for _, body, _, _ in relay.calls
+            if body
+        ]
         assert sent == [base64.b64decode(request["body"]) for request in fakes.requests()]
 
 
@@ -62,8 +73,14 @@ def check_lane(route, relay, fakes):
 def test_claude_code_runs_its_tool_and_tells_the_result(route, folder, fakes):
     relay = Relay(route.url)
     out = run(
-        ["@anthropic-ai/claude-code/cli-wrapper.cjs", "-p", prompt(folder), "--model", route.model("agent"),
-         "--dangerously-skip-permissions"],
+        [
+            "@anthropic-ai/claude-code/cli-wrapper.cjs",
+            "-p",
+            prompt(folder),
+            "--model",
+            route.model("agent"),
+            "--dangerously-skip-permissions",
+        ],
         folder,
         folder.parent / "home",
         {
@@ -88,9 +105,23 @@ def test_codex_runs_its_tool_and_tells_the_result(route, folder, fakes):
     provider = f'model_providers.gw={{name="gw",base_url="{relay.url}/v1",wire_api="responses",env_key="GATEWAY_KEY"}}'
     home = folder.parent / "home"
     out = run(
-        ["@openai/codex/bin/codex.js", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
-         "-c", "model_provider=gw", "-c", provider, "-c", "model_reasoning_effort=high",
-         "-c", "model_supports_reasoning_summaries=true", "-m", route.model("agent"), prompt(folder)],
+        [
+            "@openai/codex/bin/codex.js",
+            "exec",
+            "--skip-git-repo-check",
+            "--dangerously-bypass-approvals-and-sandbox",
+            "-c",
+            "model_provider=gw",
+            "-c",
+            provider,
+            "-c",
+            "model_reasoning_effort=high",
+            "-c",
+            "model_supports_reasoning_summaries=true",
+            "-m",
+            route.model("agent"),
+            prompt(folder),
+        ],
         folder,
         home,
         {"CODEX_HOME": str(home), "GATEWAY_KEY": route.key},

@@ -26,7 +26,12 @@ def dropped(told):
 # the parameters' places, in the order of WANTED
 PLACES = {
     ANTHROPIC: ["max_tokens", "temperature", "top_p", "stop_sequences"],
-    BEDROCK: ["inferenceConfig.maxTokens", "inferenceConfig.temperature", "inferenceConfig.topP", "inferenceConfig.stopSequences"],
+    BEDROCK: [
+        "inferenceConfig.maxTokens",
+        "inferenceConfig.temperature",
+        "inferenceConfig.topP",
+        "inferenceConfig.stopSequences",
+    ],
     GEMINI: [
         "generationConfig.maxOutputTokens",
         "generationConfig.temperature",
@@ -120,7 +125,9 @@ def test_a_history_that_is_kept_elsewhere_is_refused_and_not_left_out(route, fak
 def answer(chat, **result):
     """The first call's result, in Anthropic's own words."""
     (call,) = chat.told.calls
-    chat.body["messages"].append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, **result}]})
+    chat.body["messages"].append(
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, **result}]}
+    )
     chat.say()
     return chat.told
 

@@ -11,7 +11,7 @@ from providers import scenarios
 
 from .conftest import both_ways, routes
 from .sdks.base import Ask, File
-from .targets import ALL, ANTHROPIC, BEDROCK, COHERE, GEMINI, GEMINI_3, TARGETS
+from .targets import ALL, ANTHROPIC, BEDROCK, COHERE
 
 WEATHER = "What is the weather in Paris?"
 
@@ -24,11 +24,18 @@ def png():
         return struct.pack("!I", len(data)) + body + struct.pack("!I", zlib.crc32(body))
 
     head = struct.pack("!IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\x00\xff\x00\x00")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\x00\xff\x00\x00"))
+        + chunk(b"IEND", b"")
+    )
 
 
 PNG = File("image/png", png(), "dot.png")
-PDF = File("application/pdf", b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n", "report.pdf")
+PDF = File(
+    "application/pdf", b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n", "report.pdf"
+)
 
 # === text ===
 

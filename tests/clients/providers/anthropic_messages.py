@@ -38,7 +38,11 @@ def read(request):
     counting = request.path.endswith("count_tokens")
     members, required, _ = shape.typed_dict(kind)
     # Claude Code and other users of `?beta=true` send members of the beta types
-    beta = {"context_management": object, "betas": object, "mcp_servers": object} if "anthropic-beta" in request.headers else {}
+    beta = (
+        {"context_management": object, "betas": object, "mcp_servers": object}
+        if "anthropic-beta" in request.headers
+        else {}
+    )
     required = required - {"max_tokens"} if counting else required
     found = shape.struct(body, members | older | beta, required, False, "$")
     if found:
@@ -96,8 +100,15 @@ def check_rules(body):
                 raise Refused(f"messages.{i}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
         types = [block["type"] for block in blocks]
         # the rule of the models with extended thinking
-        if thinking and waiting and i == len(body["messages"]) - 2 and types[0] not in ("thinking", "redacted_thinking"):
-            raise Refused(f"messages.{i}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{types[0]}`")
+        if (
+            thinking
+            and waiting
+            and i == len(body["messages"]) - 2
+            and types[0] not in ("thinking", "redacted_thinking")
+        ):
+            raise Refused(
+                f"messages.{i}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{types[0]}`"
+            )
     if waiting:
         raise Refused("messages: `tool_use` ids were found without `tool_result` blocks immediately after")
 
@@ -288,7 +299,9 @@ def frames(seen, answer):
         for delta in deltas:
             yield frame({"type": "content_block_delta", "index": index, "delta": delta})
         if answer.broken:
-            yield frame({"type": "error", "error": {"type": TYPE[answer.broken.kind], "message": answer.broken.message}})
+            yield frame(
+                {"type": "error", "error": {"type": TYPE[answer.broken.kind], "message": answer.broken.message}}
+            )
             return
         yield frame({"type": "content_block_stop", "index": index})
     yield frame({"type": "message_delta", "delta": stop_of(answer), "usage": end_usage(answer.usage)})

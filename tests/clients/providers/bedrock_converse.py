@@ -48,7 +48,9 @@ def read(request):
     if "modelId" in body:
         raise Refused("modelId: belongs into the path")
     raw = with_bytes(body, operation.input_shape, "$")
-    report = botocore.validate.ParamValidator().validate(raw | {"modelId": urllib.parse.unquote(model)}, operation.input_shape)
+    report = botocore.validate.ParamValidator().validate(
+        raw | {"modelId": urllib.parse.unquote(model)}, operation.input_shape
+    )
     if report.has_errors():
         raise Refused(report.generate_report())
     check_rules(raw)
@@ -74,7 +76,10 @@ def check_signature(request):
     if digest not in (None, "UNSIGNED-PAYLOAD", hashlib.sha256(request.body).hexdigest()):
         raise Refused("x-amz-content-sha256 is not the body's")
     whole = botocore.awsrequest.AWSRequest(
-        "POST", f"http://{request.headers['host']}{request.raw_path}", {n: request.headers[n] for n in signed}, request.body
+        "POST",
+        f"http://{request.headers['host']}{request.raw_path}",
+        {n: request.headers[n] for n in signed},
+        request.body,
     )
     whole.context["timestamp"] = stamp
     signer = botocore.auth.SigV4Auth(botocore.credentials.Credentials(ACCESS_KEY, SECRET_KEY), "bedrock", REGION)
@@ -104,7 +109,9 @@ def check_rules(body):
     """What the service refuses beyond its shapes."""
     messages = body.get("messages", [])
     if not messages or messages[0]["role"] != "user":
-        raise Refused("A conversation must start with a user message. Try again with a conversation that starts with a user message.")
+        raise Refused(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+        )
     has_tools = "toolConfig" in body
     names, waiting = [], []
     for i, message in enumerate(messages):
@@ -115,7 +122,7 @@ def check_rules(body):
         for block in message["content"]:
             if len(block) != 1:
                 raise Refused(f"messages.{i}: a content block has one member, not {sorted(block)}")
-            if "text" in block and not block["text"].strip():
+            if "text" in block and not block["text"]:
                 raise Refused(f"The text field in the ContentBlock object at messages.{i}.content is blank.")
             if "document" in block:
                 check_document(block["document"], names, message["content"])
@@ -140,8 +147,10 @@ def check_rules(body):
 
 def check_document(document, names, content):
     name = document["name"]
-    if not re.fullmatch(r"[A-Za-z0-9\s()\[\]-]+", name) or re.search(r"\s\s", name):
-        raise Refused(f"The document file name {name!r} can only contain alphanumeric characters, whitespace, hyphens, () and [].")
+    if not re.fullmatch(r"[A-Za-z0-9_\s()\[\]-]+", name) or re.search(r"\s\s", name):
+        raise Refused(
+            f"The document file name {name!r} can only contain alphanumeric characters, whitespace, hyphens, () and []."
+        )
     if name in names:
         raise Refused("duplicate document names")
     names.append(name)

@@ -45,7 +45,9 @@ def check_rules(body):
     for i, message in enumerate(body["messages"]):
         if message["role"] == "tool":
             if message["tool_call_id"] not in waiting:
-                raise Refused(f"messages[{i}]: tool_call_id {message['tool_call_id']!r} was not found in the tool calls before")
+                raise Refused(
+                    f"messages[{i}]: tool_call_id {message['tool_call_id']!r} was not found in the tool calls before"
+                )
             waiting.remove(message["tool_call_id"])
             continue
         if waiting:
@@ -186,7 +188,10 @@ def frames(answer):
                 index += 1
         if answer.broken:
             # as documented: the stream ends with the finish reason ERROR
-            yield frame("message-end", delta={"error": answer.broken.message, "finish_reason": "ERROR", "usage": usage_of(answer.usage)})
+            yield frame(
+                "message-end",
+                delta={"error": answer.broken.message, "finish_reason": "ERROR", "usage": usage_of(answer.usage)},
+            )
             return
     yield frame("message-end", delta={"finish_reason": STOP[answer.stop], "usage": usage_of(answer.usage)})
     yield b"data: [DONE]\n\n"

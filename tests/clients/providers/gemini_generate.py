@@ -29,7 +29,9 @@ STOP = {"end": "STOP", "tools": "STOP", "length": "MAX_TOKENS", "refusal": "SAFE
 class Body(pydantic.BaseModel):
     """The wire's request: the SDK has types for its members only."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", alias_generator=pydantic.alias_generators.to_camel, populate_by_name=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", alias_generator=pydantic.alias_generators.to_camel, populate_by_name=True
+    )
 
     model: str | None = None
     contents: list[types.Content]
@@ -72,7 +74,11 @@ def check_rules(body, raw, name):
     for member in VERTEX:
         if config and getattr(config, member, None) is not None:
             raise Refused(f"generation_config.{member}: Unknown name")
-    if config and (config.response_schema or config.response_json_schema) and config.response_mime_type != "application/json":
+    if (
+        config
+        and (config.response_schema or config.response_json_schema)
+        and config.response_mime_type != "application/json"
+    ):
         raise Refused("responseSchema can only be set if responseMimeType is application/json")
     if config and config.response_schema and config.response_json_schema:
         raise Refused("only one of responseSchema and responseJsonSchema may be set")
@@ -90,7 +96,9 @@ def check_rules(body, raw, name):
             check_part(i, part)
         results = [part.function_response for part in content.parts if part.function_response]
         if len(results) != len(waiting) or sorted(r.name for r in results) != sorted(c.name for c in waiting):
-            raise Refused("the number and names of function response parts must equal those of the function call turn before")
+            raise Refused(
+                "the number and names of function response parts must equal those of the function call turn before"
+            )
         calls = [part for part in content.parts if part.function_call]
         if calls and (i == 0 or body.contents[i - 1].role == "model"):
             raise Refused("function call turn comes immediately after a user turn or after a function response turn.")
@@ -158,7 +166,9 @@ def read_part(seen, part, role, prompt):
     elif part.inline_data:
         seen.media.append(Media(part.inline_data.mime_type, part.inline_data.data))
     elif part.function_call:
-        seen.calls.append(Call(part.function_call.id or "", part.function_call.name, json.dumps(part.function_call.args)))
+        seen.calls.append(
+            Call(part.function_call.id or "", part.function_call.name, json.dumps(part.function_call.args))
+        )
     elif part.function_response:
         given = part.function_response
         seen.results.append(Result(given.id or "", words_of(given.response), given.name))

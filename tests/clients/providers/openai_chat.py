@@ -74,7 +74,9 @@ def check_rules(body):
     for i, message in enumerate(body["messages"]):
         if message["role"] == "tool":
             if message["tool_call_id"] not in waiting:
-                raise Refused(f"messages[{i}]: a 'tool' message must be a response to a preceding message with 'tool_calls'")
+                raise Refused(
+                    f"messages[{i}]: a 'tool' message must be a response to a preceding message with 'tool_calls'"
+                )
             waiting.remove(message["tool_call_id"])
             continue
         if waiting:
@@ -82,7 +84,12 @@ def check_rules(body):
         waiting = [call["id"] for call in message.get("tool_calls", [])]
         if any(len(call) > 40 for call in waiting):
             raise Refused(f"messages[{i}].tool_calls: id: string too long. Expected a string with maximum length 40")
-        if message["role"] == "assistant" and not waiting and message.get("content") is None and not message.get("refusal"):
+        if (
+            message["role"] == "assistant"
+            and not waiting
+            and message.get("content") is None
+            and not message.get("refusal")
+        ):
             raise Refused(f"Invalid value for 'messages[{i}].content': expected a string, got null.")
     if waiting:
         raise Refused(f"tool_call_ids did not have response messages: {waiting}")
@@ -100,7 +107,9 @@ def check_strict(strict, schema, name):
         return
     if schema.get("type") == "object":
         if schema.get("additionalProperties") is not False:
-            raise Refused(f"Invalid schema for {name!r}: 'additionalProperties' is required to be supplied and to be false.")
+            raise Refused(
+                f"Invalid schema for {name!r}: 'additionalProperties' is required to be supplied and to be false."
+            )
         if set(schema.get("required", [])) != set(schema.get("properties", {})):
             raise Refused(f"Invalid schema for {name!r}: 'required' must include every key in properties.")
     for member in [*schema.get("properties", {}).values(), schema.get("items")]:

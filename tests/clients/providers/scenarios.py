@@ -195,8 +195,10 @@ def example(schema):
 SEALS = {
     "anthropic": base64.b64encode(b"\x12\xa4\x01\nH\x08\x01 a fake signature of Anthropic's \xfb\xef\xff").decode(),
     "bedrock": base64.b64encode(b"\x12\xc8\x04\nd\x08\x0f a fake signature of Claude at Bedrock \xfb\xef\xff").decode(),
-    "gemini": base64.b64encode(b'\n"\x01\xbe>\xf6\xfb a fake signature of Gemini\'s \xfb\xef\xff\xfe').decode(),
-    "responses": base64.urlsafe_b64encode(b"\x80\x00\x00\x00\x00 fake encrypted reasoning of OpenAI's \xfb\xef\xff").decode(),
+    "gemini": base64.b64encode(b"\n\"\x01\xbe>\xf6\xfb a fake signature of Gemini's \xfb\xef\xff\xfe").decode(),
+    "responses": base64.urlsafe_b64encode(
+        b"\x80\x00\x00\x00\x00 fake encrypted reasoning of OpenAI's \xfb\xef\xff"
+    ).decode(),
 }
 SEALING = frozenset(SEALS)
 REDACTED = base64.b64encode(b"\x12\x8c\x07\nF\x08\t a fake hidden thought \xfb\xef\xff").decode()

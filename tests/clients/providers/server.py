@@ -1,6 +1,6 @@
 """The fakes as one HTTP server: each provider below a path of its own, every request recorded.
 
-    GET /_requests?since=N   what came, from the Nth request on, as JSON
+GET /_requests?since=N   what came, from the Nth request on, as JSON
 """
 
 import base64

@@ -62,7 +62,7 @@ def scalar(value, hint, at):
 
 def union(value, hint, at):
     """Of several kinds of object the one is meant whose literal members (`type`, `role`) agree."""
-    kinds = [plain(kind) for kind in typing.get_args(hint)]
+    kinds = alternatives(hint)
     if any(typing_extensions.is_typeddict(kind) for kind in kinds):
         # the SDKs take their own reply objects too; on the wire those look like the dictionaries, or are wrong
         kinds = [kind for kind in kinds if not (isinstance(kind, type) and issubclass(kind, pydantic.BaseModel))]
@@ -75,6 +75,12 @@ def union(value, hint, at):
         if best is None or rank < best[0]:
             best = (rank, found)
     return best[1]
+
+
+def alternatives(hint):
+    """All of them, those of unions inside of unions too."""
+    kinds = (plain(kind) for kind in typing.get_args(hint))
+    return [k for kind in kinds for k in (alternatives(kind) if typing.get_origin(kind) in UNIONS else [kind])]
 
 
 def meant(value, kind):
@@ -104,22 +110,30 @@ def struct(value, members, required, is_open, at):
 
 @functools.cache
 def typed_dict(hint):
+    hints = typing.get_type_hints(hint, include_extras=True)
     members, names = {}, {}
-    for name, kind in typing.get_type_hints(hint, include_extras=True).items():
+    for name, kind in hints.items():
         wire = next((a for a in (getattr(m, "alias", None) for m in marks(kind)) if a), name)
         members[wire], names[name] = plain(kind), wire
-    required = {names[name] for name in hint.__required_keys__ if name in names}
+    # of annotations that are strings, `__required_keys__` does not see the marks
+    marked = {name: typing.get_origin(kind) for name, kind in hints.items()}
+    required = {
+        wire
+        for name, wire in names.items()
+        if marked[name] in (typing.Required, typing_extensions.Required)
+        or name in hint.__required_keys__
+        and marked[name] not in (typing.NotRequired, typing_extensions.NotRequired)
+    }
     extra = getattr(hint, "__extra_items__", None)
     return members, required, extra not in (None, typing_extensions.NoExtraItems, typing_extensions.Never)
 
 
 @functools.cache
 def model(hint):
-    hints = typing.get_type_hints(hint, include_extras=True)
     members, required = {}, set()
     for name, field in hint.model_fields.items():
-        wire = field.alias or next((a for a in (getattr(m, "alias", None) for m in marks(hints[name])) if a), name)
-        members[wire] = plain(hints[name])
+        wire = field.alias or next((a for a in (getattr(m, "alias", None) for m in field.metadata) if a), name)
+        members[wire] = plain(field.annotation)
         if field.is_required():
             required.add(wire)
     return members, required, False
@@ -133,7 +147,13 @@ def marks(hint):
 
 def plain(hint):
     """Without `Annotated`, `Required`, aliases."""
-    wrappers = (typing.Annotated, typing.Required, typing.NotRequired, typing_extensions.Required, typing_extensions.NotRequired)
+    wrappers = (
+        typing.Annotated,
+        typing.Required,
+        typing.NotRequired,
+        typing_extensions.Required,
+        typing_extensions.NotRequired,
+    )
     while True:
         if typing.get_origin(hint) in wrappers:
             hint = typing.get_args(hint)[0]

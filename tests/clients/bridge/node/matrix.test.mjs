@@ -16,11 +16,10 @@ const line = (file) => `${file.type} sha256=${createHash('sha256').update(file.d
 
 const any = () => true;
 const isVercel = (route) => route.sdk.name.startsWith('ai-');
-const thinks = (route) => route.target.dialect !== 'bedrock' || true;
 const seals = (route) => !['chat', 'cohere'].includes(route.target.dialect);
 
 /** One test for each route, whole and streamed, that also fails when a fake refused what it was sent. */
-function each(title, which, run, { ways = [false, true], refused = false } = {}) {
+function each(title, which, run, ways = [false, true]) {
   for (const route of routes(which)) {
     for (const stream of ways) {
       test(`${title}: ${route.name} ${stream ? 'stream' : 'unary'}`, async () => {
@@ -29,10 +28,10 @@ function each(title, which, run, { ways = [false, true], refused = false } = {})
           await run(route, stream, fakes);
         } catch (error) {
           // what the provider did not like explains more than what the client made of it
-          if (!refused) await fakes.check();
+          await fakes.check();
           throw error;
         }
-        if (!refused) await fakes.check();
+        await fakes.check();
       });
     }
   }
@@ -60,11 +59,11 @@ each('two calls at once are told apart', any, async (route, stream) => {
 
 each('an image arrives', any, async (route, stream) => {
   assert.equal((await route.ask('vision', { files: [PNG], stream })).text, line(PNG));
-}, { ways: [false] });
+}, [false]);
 
 each('a document arrives', (route) => route.target.dialect !== 'cohere', async (route, stream) => {
   assert.equal((await route.ask('vision', { files: [PDF], stream })).text, line(PDF));
-}, { ways: [false] });
+}, [false]);
 
 each('structured output is parsed', any, async (route, stream) => {
   const told = await route.ask('schema', { schema: true, stream });
@@ -72,7 +71,7 @@ each('structured output is parsed', any, async (route, stream) => {
 });
 
 // the AI SDK reads no thoughts in chat completions, and puts none back
-const shown = (route) => thinks(route) && route.sdk.name !== 'ai-chat';
+const shown = (route) => route.sdk.name !== 'ai-chat';
 
 each('thoughts are shown', shown, async (route, stream) => {
   const told = await route.ask('thinking', { thinking: true, stream });
@@ -117,6 +116,5 @@ each('an error in the middle of a stream is raised', any, async (route, stream) 
     () => assert.fail('it ended as if complete'),
     (error) => error,
   );
-  assert.ok(error instanceof route.sdk.errors.any || typeof error === 'object', String(error));
   assert.match(JSON.stringify(error) + String(error?.message ?? error), /fell over/);
-}, { ways: [true] });
+}, [true]);

@@ -64,7 +64,9 @@ class Contents(Conversation):
             system_instruction=ask.system,
             max_output_tokens=ask.max_tokens,
             stop_sequences=ask.stop,
-            tools=[types.Tool(function_declarations=[types.FunctionDeclaration.model_validate(TOOL)])] if ask.tools else None,
+            tools=[types.Tool(function_declarations=[types.FunctionDeclaration.model_validate(TOOL)])]
+            if ask.tools
+            else None,
             tool_config=types.ToolConfig(
                 function_calling_config=types.FunctionCallingConfig(mode="ANY", allowed_function_names=["get_weather"])
             )
@@ -120,7 +122,9 @@ class Contents(Conversation):
             elif part.text:
                 told.text += part.text
             elif part.function_call:
-                told.calls.append(Call(part.function_call.id or "", part.function_call.name, dict(part.function_call.args or {})))
+                told.calls.append(
+                    Call(part.function_call.id or "", part.function_call.name, dict(part.function_call.args or {}))
+                )
         if told.calls:
             told.stop = "tools"
         usage = chunks[-1].usage_metadata

@@ -130,6 +130,8 @@ class Chat(Conversation):
                 completion = stream.get_final_completion()
             except openai.LengthFinishReasonError as cut:
                 completion = cut.completion
-            told.headers = dict(stream.response.headers) if hasattr(stream, "response") else dict(stream._response.headers)
+            told.headers = (
+                dict(stream.response.headers) if hasattr(stream, "response") else dict(stream._response.headers)
+            )
         told.spread = times[-1] - times[0] if times else 0
         return completion, told

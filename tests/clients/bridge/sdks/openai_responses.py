@@ -127,7 +127,9 @@ class Responses(Conversation):
         if self.ask.schema:
             assert isinstance(response.output_parsed, Event), response.output
         # to_dict leaves out what was not there; `parsed` members are the SDK's own and not the wire's
-        for item in json.loads(Response.model_validate(response.to_dict()).model_dump_json(exclude_unset=True))["output"]:
+        for item in json.loads(Response.model_validate(response.to_dict()).model_dump_json(exclude_unset=True))[
+            "output"
+        ]:
             self.body["input"].append(plain(item))
 
     def unary(self, extra):
