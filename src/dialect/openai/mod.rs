@@ -4,8 +4,11 @@
 //! event stream is followed beside the forwarding (`stream`), and our own errors in its words (`error`).
 //! Truth: the OpenAI API reference and its OpenAPI description, 2.3.0.
 
+pub mod chat;
 pub mod error;
 pub mod refusal;
 pub mod request;
 pub mod stream;
 pub mod usage;
+
+pub use chat::Chat;
