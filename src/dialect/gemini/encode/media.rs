@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::contents::Terms;
 use super::part::{Data, Part, own};
 use crate::chat::{Block, Dialect, Issuer, Losses, Media, MediaKind, Source};
-use crate::dialect::gemini::decode::part::{is_youtube, media_type_of};
+use crate::dialect::gemini::media_type::{is_youtube, media_type_of};
 use crate::json::At;
 
 /// It cannot be sent: a file of another provider, an address only another cloud knows.

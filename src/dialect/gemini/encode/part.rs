@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::chat::{Extra, Issuer, Losses, Seal, Thinking};
+use crate::dialect::gemini::REDACTED;
 use crate::json::{Node, Value, Writer};
 
 /// One part of a content.
@@ -49,9 +50,6 @@ pub enum Data<'r> {
     /// A part as Gemini wrote it.
     Raw(Cow<'r, str>),
 }
-
-/// Stands before what another dialect's redacted thinking is sealed with, so that it comes back as redacted.
-pub const REDACTED: &str = "redacted:";
 
 // === impl Part ===
 

@@ -300,7 +300,8 @@ impl Encoder {
                 for (name, json) in self.facts.iter().filter(|(name, _)| index == 0 && is_of_candidate(name)) {
                     w.name(name).raw(json);
                 }
-                if !side.grounding.is_empty() && !(index == 0 && known("groundingMetadata")) {
+                let told = index == 0 && known("groundingMetadata");
+                if !told && !side.grounding.is_empty() {
                     w.name("groundingMetadata");
                     side.grounding.write(&mut w);
                 }
