@@ -164,7 +164,7 @@ fn server_block<'a>(
     if let Some(mut call) = take_object(members, "toolCall")? {
         let id = calls.server_called(take_string(&mut call, "id")?);
         let (tool, name) = tool_type(take(&mut call, "toolType"));
-        let input = take(&mut call, "args").map_or(Cow::Borrowed("{}"), |args| Cow::Borrowed(args.raw));
+        let input = take(&mut call, "args").map_or(Cow::Borrowed("{}"), |args| input_of(tool, &args));
         return Ok(Some(Block::ServerCall(ServerCall { id, tool, name, input, native, at })));
     }
     if let Some(mut response) = take_object(members, "toolResponse")? {
@@ -173,6 +173,14 @@ fn server_block<'a>(
         return Ok(Some(Block::ServerResult(ServerResult { id, tool, sources: Vec::new(), output: None, native, at })));
     }
     Ok(None)
+}
+
+/// Several queries at once are one search.
+fn input_of<'a>(tool: ServerToolKind, args: &Node<'a>) -> Json<'a> {
+    let queries = args.as_object().and_then(|args| args.get("queries")).and_then(Node::as_array);
+    let (ServerToolKind::WebSearch, Some(queries)) = (tool, queries) else { return Cow::Borrowed(args.raw) };
+    let queries: Vec<&str> = queries.iter().filter_map(Node::as_str).collect();
+    Cow::Owned(serde_json::json!({ "query": queries.join(", ") }).to_string())
 }
 
 fn tool_type(node: Option<Node<'_>>) -> (ServerToolKind, Cow<'_, str>) {

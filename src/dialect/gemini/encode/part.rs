@@ -95,10 +95,14 @@ impl<'r> Part<'r> {
     }
 }
 
+/// Objects within the objects whose members were kept.
+const NESTED: [&str; 2] = ["thinkingConfig.", "functionCallingConfig."];
+
 /// The members of an object that were kept with its name in front, under their own.
 pub fn kept(w: &mut Writer<'_>, extra: &Extra<'_>, within: &str) {
     for member in &extra.0 {
-        if let Some(name) = member.name.strip_prefix(within).filter(|name| !name.contains('.')) {
+        let deeper = |name: &&str| NESTED.iter().any(|nested| name.starts_with(nested));
+        if let Some(name) = member.name.strip_prefix(within).filter(|name| !deeper(name)) {
             w.name(name).raw(&member.json);
         }
     }

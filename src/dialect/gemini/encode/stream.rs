@@ -165,7 +165,7 @@ impl Encoder {
                 let mut written = Vec::new();
                 let mut losses = std::mem::take(&mut self.losses);
                 if let Some(side) = self.side(choice) {
-                    parts(&whole, true, &mut written, &mut side.grounding, &mut losses);
+                    parts(&whole, false, &mut written, &mut side.grounding, &mut losses);
                 }
                 self.losses = losses;
                 for part in &written {

@@ -287,3 +287,41 @@ fn what_cannot_be_a_request_is_refused() {
         assert!(Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).is_err(), "{body}");
     }
 }
+
+#[test]
+fn many_calls_are_paired_in_little_time() {
+    let calls: Vec<Value> =
+        (0..20_000).map(|n| json!({ "functionCall": { "name": "f", "id": format!("id-{n}") } })).collect();
+    let results: Vec<Value> = (0..20_000)
+        .rev()
+        .map(|n| json!({ "functionResponse": { "name": "f", "id": format!("id-{n}"), "response": {} } }))
+        .collect();
+    let body = json!({ "contents": [{ "role": "model", "parts": calls }, { "parts": results }] }).to_string();
+    let request = Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).unwrap();
+    assert_eq!(request.turns[1].blocks.len(), 20_000);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_read_can_be_written(
+        part in "(\"text\":\"a\"|\"inlineData\":\\{\"data\":\"a_\"\\}|\"functionCall\":\\{\"name\":\"f\"(,\"id\":\"i\"|,\"x\":1)?\\}|\"functionResponse\":\\{\"name\":\"f\"(,\"response\":\\{\"(result|error|x)\":(1|\"a\"|\"\\{\\}\")\\})?\\}|\"fileData\":\\{\"fileUri\":\"data:a;base64,b\"\\}|\"x\":\\{\\}|\"toolCall\":\\{\\})(,\"thought\":(true|false))?(,\"thoughtSignature\":\"s\")?(,\"y\":2)?",
+        role in "user|model",
+        config in "(\"topK\":\"4\"|\"thinkingConfig\":\\{\"thinkingBudget\":(-1|0|5)\\}|\"a\\.b\":1|\"stopSequences\":\"x\")?",
+        dialect in 0usize..6,
+        model in "gemini-(3|2\\.5|2\\.0)-(pro|flash)",
+    ) {
+        let body = format!("{{\"contents\":[{{\"role\":\"{role}\",\"parts\":[{{{part}}},{{{part}}}]}}],\"generationConfig\":{{{config}}},\"a.b\":1}}");
+        let mut request = Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).unwrap();
+        request.dialect = Dialect::ALL[dialect];
+        let encoded = Gemini.encode_request(&request, &To { model: &model, manners: &manners(false) });
+        let again = json(&encoded.body);
+        proptest::prop_assert!(again["contents"].is_array());
+        if request.dialect == Dialect::Gemini {
+            proptest::prop_assert_eq!(&again["a.b"], &json!(1));
+            if config.contains("a.b") {
+                proptest::prop_assert_eq!(&again["generationConfig"]["a.b"], &json!(1));
+            }
+            proptest::prop_assert!(encoded.losses.is_empty());
+        }
+    }
+}
