@@ -35,6 +35,10 @@ impl Model {
         let level = Thinks::Level { minimal: !pro };
         match (family, version) {
             ("gemini", Some((0..=1, _) | (2, 0..=4))) => Model { thinks: Thinks::Never, third: false },
+            // they speak and draw without thinking
+            ("gemini", Some((2, _))) if rest.contains("tts") || rest.contains("image") => {
+                Model { thinks: Thinks::Never, third: false }
+            }
             ("gemini", Some((2, _))) => {
                 let (least, most) = match (pro, rest.contains("lite")) {
                     (true, _) => (128, 32_768),
@@ -64,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_name_tells_how_a_model_thinks() {
-        for name in ["gemini-1.5-pro", "gemini-2.0-flash-001", "models/gemma-3-27b-it"] {
+        for name in ["gemini-1.5-pro", "gemini-2.5-flash-image", "gemini-2.0-flash-001", "models/gemma-3-27b-it"] {
             assert_eq!(Model::of(name), Model { thinks: Thinks::Never, third: false }, "{name}");
         }
         let budget = |least, most, stops| Model { thinks: Thinks::Budget { least, most, stops }, third: false };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::contents::Terms;
 use super::part::{Data, Part, own};
-use crate::chat::{Block, Dialect, Issuer, Losses, Media, MediaKind, Source};
+use crate::chat::{Block, Dialect, Issuer, Losses, Media, MediaKind, Source, Text};
 use crate::dialect::gemini::media_type::{is_youtube, media_type_of};
 use crate::json::At;
 
@@ -84,11 +84,12 @@ fn within<'r>(
 ) -> Result<(), Unreachable> {
     for block in blocks {
         match block {
-            Block::Text(text) => {
-                if let Some(cache) = text.cache {
+            Block::Text(Text { text, citations: _, cache, seal: _, at: _, extra }) => {
+                if let Some(cache) = cache {
                     losses.dropped(cache.at, "");
                 }
-                parts.push(Part::text(&*text.text));
+                own(extra, terms.native, losses);
+                parts.push(Part::text(&**text));
             }
             Block::Media(media) => parts.extend(self::parts(media, terms, losses)?),
             other => losses.dropped(other.at(), ""),

@@ -45,7 +45,7 @@ const SPELLINGS: [(&str, &str); 31] = [
 
 /// What a request says, without the liberties this codec takes on purpose: official spellings, `null` and empty objects left out,
 /// `thought: false` and the role of the system instruction left out, schemas as JSON Schema, one tool an object, base64 in the standard
-/// alphabet, levels in capitals.
+/// alphabet, levels in capitals, arguments of a call without any as an empty object.
 fn meaning(value: &Value) -> Value {
     let Value::Object(members) = value else { return value.clone() };
     let mut out = Map::new();
@@ -84,10 +84,13 @@ fn meaning(value: &Value) -> Value {
                 }
                 value
             }
-            // blocks of the provider's own tools are carried as they are; arguments and schemas are not protobuf's
-            ("functionCall" | "functionResponse" | "inlineData" | "fileData" | "functionDeclarations", value) => {
-                meaning(value)
+            ("functionCall", call) => {
+                let mut call = meaning(call);
+                call.as_object_mut().map(|members| members.entry("args").or_insert(json!({})));
+                call
             }
+            // blocks of the provider's own tools are carried as they are; arguments and schemas are not protobuf's
+            ("functionResponse" | "inlineData" | "fileData" | "functionDeclarations", value) => meaning(value),
             (_, value) => value.clone(),
         };
         out.insert(official.to_owned(), value);
