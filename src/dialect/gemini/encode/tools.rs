@@ -1,6 +1,7 @@
 //! Tools, and how the model is told to use them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::contents::Terms;
 use super::part::{kept, own};
@@ -225,7 +226,15 @@ fn foreign_mode<'r>(
         return None;
     }
     let named = names.len();
-    names.retain(|name| request.tools.iter().any(|tool| matches!(tool, Tool::Function(f) if f.name == *name)));
+    let functions: HashSet<&str> = request
+        .tools
+        .iter()
+        .filter_map(|tool| match tool {
+            Tool::Function(function) => Some(&*function.name),
+            Tool::Server(_) => None,
+        })
+        .collect();
+    names.retain(|name| functions.contains(name));
     if names.len() < named {
         losses.changed(choice.at, "");
         if names.is_empty() {
