@@ -164,8 +164,8 @@ fn reasoning(w: &mut Writer<'_>, request: &Request<'_>, model: &str, losses: &mu
 fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     let name = name.strip_prefix("ft:").unwrap_or(name);
-    let never = ["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-"].iter().any(|prefix| name.starts_with(prefix));
-    !never && !(name.starts_with("gpt-5") && name.contains("chat"))
+    let talks = name.starts_with("gpt-5") && name.contains("chat");
+    !talks && !["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The nearest to not thinking at all that a model takes. `None`: nothing is known of it. (OpenAI, "Reasoning models", 2026-08.)

@@ -1,6 +1,7 @@
 //! The codec against recorded traffic, and by case.
 
 mod corpus;
+mod hostile;
 mod replies;
 mod requests;
 mod streams;

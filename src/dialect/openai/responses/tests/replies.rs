@@ -44,6 +44,19 @@ pub fn bare(blocks: &[Block<'_>]) -> Vec<Block<'static>> {
     blocks.iter().map(bare).collect()
 }
 
+/// Citations as the official models want them, with a title and a span.
+fn spanned(mut blocks: Vec<Block<'static>>) -> Vec<Block<'static>> {
+    for block in &mut blocks {
+        let Block::Text(text) = block else { continue };
+        let length = text.text.chars().count() as u64;
+        for citation in &mut text.citations {
+            citation.text_span = citation.text_span.or(Some((0, length)));
+            citation.title = citation.title.take().or(citation.url.clone());
+        }
+    }
+    blocks
+}
+
 fn written(response: &Response<'_>) -> Value {
     serde_json::from_slice(&Responses.encode_response(response, &TO).body).unwrap()
 }
@@ -61,7 +74,14 @@ fn every_recorded_reply_is_read_and_comes_back() {
         assert_eq!(lost, None, "{}", exchange.id);
         let body = String::from_utf8(encoded.body).unwrap();
         let again = read(&body);
-        assert_eq!(bare(&again.choices[0].blocks), bare(&response.choices[0].blocks), "{}", exchange.id);
+        let (mut after, mut before) = (bare(&again.choices[0].blocks), spanned(bare(&response.choices[0].blocks)));
+        // one vendor's older searches are written as the official ones
+        let old = |item: &Value| item["type"] == "web_search_call" && item["action"].is_null();
+        if reply["output"].as_array().unwrap().iter().any(old) {
+            after.retain(|block| !matches!(block, Block::ServerCall(_)));
+            before.retain(|block| !matches!(block, Block::ServerCall(_)));
+        }
+        assert_eq!(after, before, "{}", exchange.id);
         assert_eq!(again.choices[0].stop, response.choices[0].stop, "{}", exchange.id);
         let usage =
             |r: &Response<'_>| r.usage.map(|u| (u.input, u.cache_read, u.cache_write_5m, u.output, u.reasoning));

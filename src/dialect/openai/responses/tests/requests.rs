@@ -55,7 +55,8 @@ fn strip(value: &mut Value) {
             }
             members.retain(|name, value| {
                 let list = ["annotations", "logprobs", "summary", "content", "include", "tools"].contains(&&**name);
-                !value.is_null() && !(list && value.as_array().is_some_and(Vec::is_empty))
+                let empty = list && value.as_array().is_some_and(Vec::is_empty);
+                !value.is_null() && !empty
             });
             members.values_mut().for_each(strip);
         }
@@ -166,8 +167,7 @@ fn only_its_own_reasoning_goes_to_a_provider() {
 fn what_has_no_place_here_is_booked() {
     let at = At::new(1);
     let mut request = Request::new(Dialect::OpenAiChat);
-    let number = |text: &'static str| Some(crate::chat::Param { value: text.into(), at });
-    request.seed = number("1");
+    request.seed = Some(crate::chat::Param { value: "1".into(), at });
     request.top_k = Some(crate::chat::Param { value: "2".into(), at: At::new(2) });
     request.n = Some(crate::chat::Param { value: 2, at: At::new(3) });
     request.stop = Some(crate::chat::Param { value: vec!["x".into()], at: At::new(4) });
