@@ -7,7 +7,7 @@ import urllib.parse
 
 
 class Relay(http.server.ThreadingHTTPServer):
-    """`calls`: (path, request body, status, reply headers) of each call that has been answered."""
+    """`calls`: (path, request body, status, reply headers) of each call that has been answered; `errors`: what was no success."""
 
     daemon_threads = True
 
@@ -15,7 +15,7 @@ class Relay(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         parts = urllib.parse.urlsplit(to)
         self.host, self.port, self.prefix = parts.hostname, parts.port, parts.path
-        self.calls = []
+        self.calls, self.errors = [], []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -46,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         # HTTP/1.0: the end of the connection is the end of the reply
         self.end_headers()
         while piece := reply.read1(65536):
+            if reply.status >= 400:
+                relay.errors.append(f"{reply.status} {self.path}: {piece[:1000].decode(errors='replace')}")
             self.wfile.write(piece)
         connection.close()
 
