@@ -20,6 +20,9 @@ const MOST_CALLS: usize = 1_024;
 /// Citations that came before the text they belong to.
 const MOST_EARLY: usize = 256;
 
+/// Thought kept to know it again, in bytes.
+const LONGEST_UNSIGNED: usize = 1024 * 1024;
+
 /// Arguments that came before the call's name, in bytes.
 const LONGEST_EARLY: usize = 64 * 1024;
 
@@ -32,6 +35,8 @@ pub(super) struct Choice {
     calls: Vec<Call>,
     audio: Option<Audio>,
     early: Vec<Citation<'static>>,
+    /// Thought that came in pieces of text, and not again with its signature yet: some say it twice.
+    unsigned: String,
     /// Characters of content so far.
     characters: u64,
     seen: bool,
@@ -82,6 +87,7 @@ impl Choice {
             calls: Vec::new(),
             audio: None,
             early: Vec::new(),
+            unsigned: String::new(),
             characters: 0,
             seen: false,
             refused: false,
@@ -213,9 +219,18 @@ impl Choice {
         let plain = plain.or(rest::words(delta, "reasoning"));
         // OpenRouter says each piece twice
         if let Some(text) = plain.filter(|_| details.iter().all(|detail| detail.text.is_none())) {
+            if self.unsigned.len() + text.len() <= LONGEST_UNSIGNED {
+                self.unsigned.push_str(&text);
+            }
             self.thought(Detail::plain(text), out);
         }
-        for detail in details {
+        for mut detail in details {
+            // the whole of it again, now with its signature
+            if let Some(again) = detail.text.take_if(|text| !text.is_empty() && self.unsigned.starts_with(&**text)) {
+                self.unsigned.drain(..again.len());
+                let rest = self.unsigned.trim_start().len();
+                self.unsigned.drain(..self.unsigned.len() - rest);
+            }
             self.thought(detail, out);
         }
     }
