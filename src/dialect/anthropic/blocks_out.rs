@@ -368,7 +368,8 @@ pub(super) fn plain(text: &Text<'_>) -> bool {
 /// Arguments as the object this dialect wants. `false`: they were none, and stand in one.
 pub(super) fn input(w: &mut Writer<'_>, arguments: &str) -> bool {
     let text = arguments.trim();
-    if text.is_empty() {
+    // some models write `null` for nothing
+    if matches!(text, "" | "null") {
         w.raw("{}");
         return true;
     }

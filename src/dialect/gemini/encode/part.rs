@@ -162,7 +162,8 @@ impl Data<'_> {
 
 /// A call's arguments, which must be an object here.
 pub fn arguments(text: &str) -> (Cow<'_, str>, Fit) {
-    if text.trim().is_empty() {
+    // some models write `null` for nothing
+    if matches!(text.trim(), "" | "null") {
         return (Cow::Borrowed("{}"), Fit::Same);
     }
     if Node::parse(text.as_bytes()).is_ok_and(|node| matches!(node.value, Value::Object(_))) {

@@ -110,7 +110,9 @@ fn every_recorded_request_comes_back_as_it_was() {
         let (mut out, losses) = sent(&request(&text), &manners(&exchange.provider));
         let told: Vec<String> = losses
             .iter()
-            .map(|loss| format!("{} {} {:?}", crate::json::path_at(text.as_bytes(), loss.at), loss.member, loss.how))
+            .map(|loss| {
+                format!("{} {} {:?}", crate::json::Paths::new(text.as_bytes()).of(loss.at), loss.member, loss.how)
+            })
             .collect();
         assert_eq!(told, Vec::<String>::new(), "{}", exchange.id);
         let mut body = body.clone();

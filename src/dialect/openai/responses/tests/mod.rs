@@ -35,7 +35,7 @@ fn encoded(request: &Request<'_>, model: &str) -> (Value, Encoded) {
 /// The losses in words: member and kind.
 fn losses(encoded: &Encoded, text: &str) -> Vec<String> {
     let path = |loss: &crate::chat::Loss| {
-        let place = crate::json::path_at(text.as_bytes(), loss.at);
+        let place = crate::json::Paths::new(text.as_bytes()).of(loss.at);
         let dot = if place.is_empty() || loss.member.is_empty() { "" } else { "." };
         format!("{place}{dot}{} {}", loss.member, loss.how.label())
     };

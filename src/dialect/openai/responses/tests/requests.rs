@@ -221,6 +221,6 @@ fn a_request_that_cannot_be_meant_is_refused_at_its_place() {
         (r#"{"reasoning.effort":"high"}"#, "reasoning.effort"),
     ] {
         let wrong = Responses.decode_request(Node::parse(body.as_bytes()).unwrap()).unwrap_err();
-        assert_eq!(crate::json::path_at(body.as_bytes(), wrong.at), place, "{body}");
+        assert_eq!(crate::json::Paths::new(body.as_bytes()).of(wrong.at), place, "{body}");
     }
 }
