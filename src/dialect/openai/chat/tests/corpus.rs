@@ -27,6 +27,9 @@ fn exchanges() -> Vec<Exchange> {
     found
 }
 
+/// An image in a `tool` message, which OpenAI does not take: it follows in a message of its own, and that is told.
+const MOVED: [&str; 1] = ["ollama.chat-017-4ac5c9"];
+
 /// Two spellings of one request are one: what is listed here is written otherwise than it came, on purpose.
 fn plain(value: &mut Value) {
     let Some(body) = value.as_object_mut() else { return };
@@ -51,7 +54,14 @@ fn plain(value: &mut Value) {
     if body.get("tools") == Some(&json!([])) {
         body.remove("tools");
     }
-    // JSON object with a schema
+    // a tool without a type is a function
+    for tool in body.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
+        tool.as_object_mut().expect("a tool").entry("type").or_insert(json!("function"));
+    }
+    // Mistral's older word
+    if body.get("tool_choice") == Some(&json!("any")) {
+        body.insert("tool_choice".to_owned(), json!("required"));
+    }
     for message in body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten() {
         plain_message(message);
     }
@@ -91,7 +101,9 @@ fn plain_message(message: &mut Value) {
     // unsealed details are told as text
     let unsealed = |d: &Value| d.get("signature").is_none() && d.get("data").is_none();
     if message.get("reasoning_details").and_then(Value::as_array).is_some_and(|d| d.iter().all(unsealed)) {
-        message.remove("reasoning_details");
+        let details = message.remove("reasoning_details").unwrap_or_default();
+        let texts: Vec<&str> = details.as_array().expect("details").iter().filter_map(|d| d["text"].as_str()).collect();
+        message.entry("reasoning_content").or_insert(texts.join("\n\n").into());
     }
     if let Some(text) = message.remove("reasoning") {
         message.entry("reasoning_content").or_insert(text);
@@ -112,6 +124,10 @@ fn every_recorded_request_comes_back_as_it_was() {
             .iter()
             .map(|loss| format!("{} {} {:?}", crate::json::path_at(text.as_bytes(), loss.at), loss.member, loss.how))
             .collect();
+        if MOVED.contains(&&*exchange.id) {
+            assert_eq!(told, ["messages[2].content[1]  Changed"], "{}", exchange.id);
+            continue;
+        }
         assert_eq!(told, Vec::<String>::new(), "{}", exchange.id);
         let mut body = body.clone();
         plain(&mut body);
@@ -146,7 +162,7 @@ fn every_recorded_answer_is_read_and_written_again() {
         let text = body.to_string();
         let read = response(&text);
         let out = replied(&read);
-        for name in ["id", "model", "created"] {
+        for name in ["id", "model", "created"].into_iter().filter(|name| body[name] != "") {
             assert_eq!(out[name], body[name], "{} {name}", exchange.id);
         }
         for (out, body) in out["choices"].as_array().unwrap().iter().zip(body["choices"].as_array().unwrap()) {
