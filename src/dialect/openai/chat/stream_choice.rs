@@ -114,7 +114,7 @@ impl Choice {
         if let Some(delta) = delta.or_else(|| whole.filter(|_| self.opened == 0)) {
             self.delta(delta, seed, out)?;
         }
-        let logprobs = annotations::logprobs(&mut choice);
+        let logprobs = annotations::logprobs(&mut choice, &mut Extra::default());
         if !logprobs.is_empty()
             && let Some(flow) = self.flow.filter(|flow| flow.kind != Kind::Thought)
         {

@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::Chat;
 use super::{corpus, folded, manners, relayed, replied, request, response, sent};
 use crate::chat::{Response, StopReason};
+use crate::dialect::{Inbound, Manners, Outbound};
+use crate::error::Refused;
+use crate::json::Node;
 
 struct Exchange {
     id: String,
@@ -226,5 +230,56 @@ fn every_recorded_refusal_has_a_reason_and_no_key() {
         assert!(!refusal.message.is_empty(), "{}", exchange.id);
         assert!(!refusal.message.contains("sk-"), "{}", refusal.message);
         println!("{} {status} {:?} {}", exchange.id, refusal.reason, refusal.message);
+    }
+}
+
+#[test]
+fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
+    let Some(path) = corpus() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(path.join("translation_pairs")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let pair: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        let body = &pair["input"]["json"];
+        if pair["inbound_api"] != "openai.chat" || pair["kind"] != "request" || !body["messages"].is_array() {
+            continue;
+        }
+        let text = body.to_string();
+        let Ok(read) = Chat.decode_request(Node::parse(text.as_bytes()).expect("JSON")) else {
+            println!("refused: {} {text:.300}", path.display());
+            continue;
+        };
+        let manners =
+            Manners { cache_control: true, developer_role: true, reasoning_object: true, ..Manners::default() };
+        let (out, losses) = sent(&read, &manners);
+        let told: Vec<String> =
+            losses.iter().map(|loss| crate::json::path_at(text.as_bytes(), loss.at) + &loss.member).collect();
+        if !told.is_empty() {
+            println!("{}: {told:?}", path.display());
+        }
+        // read again, it asks for the same
+        let again = out.to_string();
+        let (again, _) = sent(&request(&again), &manners);
+        assert_eq!(again, out, "{}", path.display());
+        checked += 1;
+    }
+    println!("{checked} requests");
+}
+
+#[test]
+fn every_reconstructed_error_has_the_reason_its_name_says() {
+    let Some(path) = corpus() else { return };
+    for (name, reason) in [
+        ("azure-400-08", Refused::ContentFilter),
+        ("deepseek-402-12", Refused::Billing),
+        ("groq-413-10", Refused::RateLimit),
+        ("groq-429-11", Refused::RateLimit),
+        ("openai-429-06", Refused::RateLimit),
+    ] {
+        let text = std::fs::read(path.join(format!("error_shapes/{name}.json"))).expect("a file");
+        let error: Value = serde_json::from_slice(&text).expect("JSON");
+        let status = error["response"]["status"].as_u64().expect("a status") as u16;
+        let refusal = Chat.decode_error(status, error["response"]["body_json"].to_string().as_bytes());
+        assert_eq!(refusal.reason, reason, "{name}");
     }
 }
