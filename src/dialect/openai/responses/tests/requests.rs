@@ -280,3 +280,20 @@ fn documents_become_files_or_what_they_say() {
         (3, 1)
     );
 }
+
+#[test]
+fn thinking_is_asked_for_in_the_words_of_the_model() {
+    let asked = |reasoning: crate::chat::Reasoning<'static>, model: &str| {
+        let mut request = Request::new(Dialect::Anthropic);
+        request.reasoning = Some(crate::chat::Param { value: reasoning, at: At::NOWHERE });
+        let (body, encoded) = encoded(&request, model);
+        (body["reasoning"]["effort"].clone(), encoded.losses.count)
+    };
+    let budget = || crate::chat::Reasoning { budget: Some(20_000), ..Default::default() };
+    assert_eq!(asked(budget(), "gpt-5"), (json!("high"), 1));
+    assert_eq!(asked(budget(), "gpt-4o"), (Value::Null, 2));
+    let off = || crate::chat::Reasoning { enabled: Some(false), ..Default::default() };
+    assert_eq!(asked(off(), "gpt-5.4"), (json!("none"), 0));
+    assert_eq!(asked(off(), "gpt-5-mini"), (json!("minimal"), 1));
+    assert_eq!(asked(off(), "gpt-4o"), (Value::Null, 0));
+}
