@@ -255,7 +255,7 @@ fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
             Manners { cache_control: true, developer_role: true, reasoning_object: true, ..Manners::default() };
         let (out, losses) = sent(&read, &manners);
         let told: Vec<String> =
-            losses.iter().map(|loss| crate::json::path_at(text.as_bytes(), loss.at) + &loss.member).collect();
+            losses.iter().map(|loss| crate::json::Paths::new(text.as_bytes()).of(loss.at) + &loss.member).collect();
         if !told.is_empty() {
             println!("{}: {told:?}", path.display());
         }
