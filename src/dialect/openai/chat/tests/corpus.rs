@@ -248,7 +248,8 @@ fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
         }
         let text = body.to_string();
         let Ok(read) = Chat.decode_request(Node::parse(text.as_bytes()).expect("JSON")) else {
-            println!("refused: {} {text:.300}", path.display());
+            // a message without a role
+            assert!(path.ends_with("envoy-gemini_helper-001.json"), "{}", path.display());
             continue;
         };
         let manners =
@@ -256,9 +257,7 @@ fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
         let (out, losses) = sent(&read, &manners);
         let told: Vec<String> =
             losses.iter().map(|loss| crate::json::Paths::new(text.as_bytes()).of(loss.at) + &loss.member).collect();
-        if !told.is_empty() {
-            println!("{}: {told:?}", path.display());
-        }
+        assert_eq!(told, Vec::<String>::new(), "{}", path.display());
         // read again, it asks for the same
         let again = out.to_string();
         let (again, _) = sent(&request(&again), &manners);
