@@ -18,6 +18,9 @@ use super::schema;
 const ECHO: usize = 160;
 /// Pieces in the answer of `sim-long`.
 const LONG: usize = 2_000;
+/// With more functions than this it calls none of its own accord: whoever offers so many is an agent, and would run what was
+/// called on the user's machine.
+const MOST_TOOLS: usize = 6;
 /// What it thinks when it is asked to think.
 const THOUGHT: &str = "The user wants an answer. I am a simulation, so I say so and repeat the question.";
 
@@ -56,6 +59,8 @@ pub(super) enum Choice {
     #[default]
     Free,
     Never,
+    /// Whichever, but one.
+    Must,
     /// This function and no other.
     Named(String),
 }
@@ -132,14 +137,15 @@ impl Question {
         answer(Say::Text(pieces), finish, stopped_by.filter(|_| finish == Finish::Stop), tokens)
     }
 
-    /// The function to call: the named one or the first, unless a result is already there.
+    /// The function to call: the named one or the first, unless a result is already there or they are many.
     fn tool(&self) -> Option<&Tool> {
         if self.tool_result.is_some() {
             return None;
         }
         match &self.choice {
             Choice::Never => None,
-            Choice::Free => self.tools.first(),
+            Choice::Free => self.tools.first().filter(|_| self.tools.len() <= MOST_TOOLS),
+            Choice::Must => self.tools.first(),
             Choice::Named(name) => self.tools.iter().find(|tool| tool.name == *name),
         }
     }

@@ -220,7 +220,8 @@ fn choice(task: &Task<'_>) -> Result<Choice, Fault> {
         return Err(bad("tool_choice: may only be specified while providing tools"));
     }
     match choice.get("type").and_then(Value::as_str) {
-        Some("auto" | "any") => Ok(Choice::Free),
+        Some("auto") => Ok(Choice::Free),
+        Some("any") => Ok(Choice::Must),
         Some("none") => Ok(Choice::Never),
         Some("tool") => {
             let name = choice.get("name").and_then(Value::as_str);

@@ -214,8 +214,12 @@ fn tools(body: &Value) -> Result<Vec<Tool>, Fault> {
 }
 
 fn choice(body: &Value) -> Choice {
-    let name = body.pointer("/toolConfig/toolChoice/tool/name").and_then(Value::as_str);
-    name.map_or(Choice::Free, |name| Choice::Named(name.to_owned()))
+    let Some(choice) = body.pointer("/toolConfig/toolChoice") else { return Choice::Free };
+    match choice.pointer("/tool/name").and_then(Value::as_str) {
+        Some(name) => Choice::Named(name.to_owned()),
+        None if choice.get("any").is_some() => Choice::Must,
+        None => Choice::Free,
+    }
 }
 
 /// The schema is a text.

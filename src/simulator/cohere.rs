@@ -61,7 +61,8 @@ fn question(task: &Task<'_>) -> Result<Question, Fault> {
         input_tokens: 3 + task.body.get("tools").map_or(0, |tools| tokens(&tools.to_string())),
         tools: tools(task)?,
         choice: match task.text("tool_choice") {
-            None | Some("REQUIRED") => Choice::Free,
+            None => Choice::Free,
+            Some("REQUIRED") => Choice::Must,
             Some("NONE") => Choice::Never,
             Some(_) => return Err(bad("tool_choice must be one of: REQUIRED, NONE")),
         },

@@ -261,12 +261,11 @@ fn tools(body: &Value) -> Result<Vec<Tool>, Fault> {
 
 fn choice(body: &Value) -> Choice {
     let config = get(body, "toolConfig").and_then(|config| get(config, "functionCallingConfig"));
+    let allowed = strings(config.and_then(|config| get(config, "allowedFunctionNames"))).into_iter().next();
     match config.and_then(|config| config.get("mode")).and_then(Value::as_str) {
-        Some("NONE" | "none") => Choice::Never,
-        Some(_) | None => {
-            let allowed = strings(config.and_then(|config| get(config, "allowedFunctionNames")));
-            allowed.into_iter().next().map_or(Choice::Free, Choice::Named)
-        }
+        Some("NONE") => Choice::Never,
+        Some("ANY") => allowed.map_or(Choice::Must, Choice::Named),
+        Some(_) | None => Choice::Free,
     }
 }
 

@@ -7,7 +7,7 @@
 //! (platform.openai.com/docs/api-reference), the references named in `anthropic`, `gemini`, `bedrock` and `cohere`, and recorded
 //! traffic; deliberately missing are fine-tuning, assistants, vector stores, uploads in parts and stored responses.
 //!
-//! Any model name works. With `tools` and a user's turn at the end it calls the first (or the chosen) function; when a schema is
+//! Any model name works. With a few `tools` and a user's turn at the end it calls the first (or the chosen) function; when a schema is
 //! given it answers in JSON that fits it; asked for thoughts it thinks first. Some names misbehave, each API in its own words:
 //!
 //! | model | what it does |
