@@ -99,7 +99,11 @@ impl Encoder {
         w.name("object").string("chat.completion.chunk");
         w.name("created").number(created.unwrap_or(self.created));
         w.name("model").string(model.as_deref().unwrap_or(&self.model));
-        w.string_if("service_tier", service_tier.as_deref().and_then(response_out::tier));
+        let served = service_tier.as_deref().and_then(response_out::tier);
+        if served.is_none() && service_tier.is_some() {
+            self.losses.dropped(At::NOWHERE, "service_tier");
+        }
+        w.string_if("service_tier", served);
         w.name("choices").array();
         self.head = head;
         self.begin(0, out);
