@@ -210,7 +210,7 @@ impl Answer<'_> {
                     w.name("annotations").array();
                     open = true;
                 }
-                annotations::write(w, citation, (at, end));
+                annotations::write(w, citation, (at, end), None);
             }
             at = end;
         }

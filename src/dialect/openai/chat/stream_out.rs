@@ -46,6 +46,7 @@ struct Choice {
     open: BTreeMap<u32, Said>,
     calls: u64,
     images: u64,
+    citations: u64,
     /// Entries of `reasoning_details`.
     details: u64,
     thought: bool,
@@ -231,13 +232,15 @@ impl Encoder {
             }
             (Delta::Citation(citation), Said::Text { begin, .. }) => {
                 let block = (*begin, choice.characters);
+                let index = choice.citations;
+                choice.citations += 1;
                 if !annotations::is_said(&citation) {
                     self.losses.dropped(At::NOWHERE, "citations");
                     return;
                 }
                 self.delta(number, out, |w| {
                     w.name("annotations").array();
-                    annotations::write(w, &citation, block);
+                    annotations::write(w, &citation, block, Some(index));
                     w.end_array();
                 });
             }
