@@ -152,6 +152,10 @@ fn gist(response: &Response<'_>) -> Value {
             .as_object_mut()
             .expect("a choice")
             .retain(|name, _| ["index", "message", "finish_reason", "logprobs"].contains(&name.as_str()));
+        // a stream numbers them
+        for one in choice["message"]["annotations"].as_array_mut().into_iter().flatten() {
+            one.as_object_mut().expect("an annotation").remove("index");
+        }
     }
     value
 }

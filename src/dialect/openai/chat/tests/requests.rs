@@ -467,6 +467,15 @@ fn what_only_the_other_dialect_knows_is_booked() {
 }
 
 #[test]
+fn a_choice_among_no_tools_is_not_made() {
+    let request =
+        Request { tool_choice: param(ToolChoice::Auto), parallel_tool_calls: param(false), ..foreign(Vec::new()) };
+    let (out, losses) = lost(&request, &manners("openai"));
+    assert_eq!(out, json!({"model": "m", "messages": []}));
+    assert_eq!(losses, [(String::new(), How::Dropped)]);
+}
+
+#[test]
 fn a_schema_without_a_name_gets_one_and_a_flat_grammar_is_wrapped() {
     let schema = Schema { name: None, description: None, schema: "{}".into(), strict: None };
     let tool = Function {

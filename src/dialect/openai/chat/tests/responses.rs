@@ -297,7 +297,13 @@ fn what_has_no_place_is_booked() {
 
 #[test]
 fn what_is_no_answer_is_said_to_be_none() {
-    for text in ["{}", "[]", r#"{"error":{"message":"x"}}"#, r#"{"choices":{}}"#] {
+    for text in [
+        "{}",
+        "[]",
+        r#"{"error":{"message":"x"}}"#,
+        r#"{"choices":{}}"#,
+        r#"{"choices":[{"error":{"code":502},"message":{"content":"a"}}]}"#,
+    ] {
         let node = Node::parse_reply(text.as_bytes()).unwrap();
         assert!(super::Chat.decode_response(node, &Origin { model: "m" }).is_err(), "{text}");
     }

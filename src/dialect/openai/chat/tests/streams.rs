@@ -312,6 +312,9 @@ fn sources_before_and_behind_the_text_are_its_own() {
     let whole = answer(&[cite("u"), delta(&json!({"content": "a"})), cite("v"), finish("stop")]);
     let Block::Text(text) = &whole.choices[0].blocks[0] else { panic!("{whole:?}") };
     assert_eq!(text.citations.iter().filter_map(|c| c.url.as_deref()).collect::<Vec<_>>(), ["u", "v"]);
+    let stream = sse(&[cite("u"), delta(&json!({"content": "a"})), cite("v"), finish("stop")]);
+    let out = String::from_utf8(relayed(stream.as_bytes(), &REPLY).0).unwrap();
+    assert!(out.contains(r#"},"index":0}]"#) && out.contains(r#"},"index":1}]"#), "{out}");
 }
 
 // === writing ===
