@@ -227,6 +227,8 @@ impl Encoder {
         match (&front.what, delta) {
             (_, Delta::Logprobs(_)) => self.losses.dropped(At::NOWHERE, "logprobs"),
             (What::Thinking { redacted }, delta) => front.thought(*redacted, delta, *index, out),
+            // behind the text it would be the answer's last block, and some clients show nothing but that; Gemini does not insist on it
+            (What::Text, Delta::Seal(_)) if front.begun => self.losses.dropped(At::NOWHERE, "signature"),
             (What::Text | What::ToolCall { .. }, Delta::Seal(seal)) => {
                 if front.begun {
                     front.seal = Some(seal.into_owned());

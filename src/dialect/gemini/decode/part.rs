@@ -261,6 +261,35 @@ fn standard(data: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(data)
 }
 
+/// Put thoughts together again that came to the client in pieces, with another family's signature on the last: it belongs to all of the
+/// words. Gemini's own signatures stay with their part.
+pub fn gathered(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
+    let mut out: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
+    let open = |block: &Block<'_>| matches!(block, Block::Thinking(t) if t.seal.is_none() && !t.redacted && t.extra.is_empty());
+    for block in blocks {
+        let Block::Thinking(mut thinking) = block else {
+            out.push(block);
+            continue;
+        };
+        let foreign = thinking.seal.as_ref().is_some_and(|seal| seal.issuer != Issuer::Gemini);
+        if foreign && !thinking.redacted {
+            let first = out.iter().rposition(|block| !open(block)).map_or(0, |at| at + 1);
+            let mut words = String::new();
+            for piece in out.drain(first..) {
+                let Block::Thinking(piece) = piece else { continue };
+                thinking.at = if words.is_empty() { piece.at } else { thinking.at };
+                piece.thoughts.iter().for_each(|thought| words.push_str(&thought.text));
+            }
+            thinking.thoughts.iter().for_each(|thought| words.push_str(&thought.text));
+            if !words.is_empty() {
+                thinking.thoughts = vec![Thought { text: words.into(), summary: true }];
+            }
+        }
+        out.push(Block::Thinking(thinking));
+    }
+    out
+}
+
 /// The parts of a content, read one by one.
 pub fn blocks<'a>(parts: Node<'a>, calls: &mut Calls) -> Result<Vec<Block<'a>>, Wrong> {
     let mut blocks = Vec::new();

@@ -46,7 +46,7 @@ fn turn<'a>(content: Node<'a>, calls: &mut Calls) -> Result<(Option<Node<'a>>, T
     let mut members = content.object()?;
     let role = members.take("role");
     let blocks = match take(&mut members, "parts") {
-        Some(parts) => part::blocks(parts, calls)?,
+        Some(parts) => part::gathered(part::blocks(parts, calls)?),
         None => Vec::new(),
     };
     Ok((role, Turn { role: Role::User, name: None, blocks, at, extra: Extra::rest(members) }))

@@ -79,14 +79,18 @@ fn of_details(details: Vec<Node<'_>>) -> Vec<Thinking<'_>> {
                 thinking.id = thinking.id.take().or(id);
             }
             None => {
-                let redacted =
-                    encrypted && text.is_none() && seal.as_ref().is_some_and(|s| s.issuer == Issuer::Anthropic);
+                let redacted = encrypted && text.is_none() && seal.as_ref().is_some_and(hides);
                 let thoughts = text.map(|text| Thought { text, summary }).into_iter().collect();
                 all.push(Thinking { thoughts, seal, redacted, id, ..empty(at) });
             }
         }
     }
     all
+}
+
+/// Whether a seal that stands alone is a thought its issuer may not show.
+pub(super) fn hides(seal: &Seal<'_>) -> bool {
+    matches!(seal.issuer, Issuer::Anthropic | Issuer::Bedrock)
 }
 
 /// One entry of `reasoning_details`; `None` for what is none.

@@ -256,7 +256,7 @@ impl Choice {
         let block = match same {
             Some(flow) => flow.block,
             None => {
-                let redacted = encrypted && seal.as_ref().is_some_and(|seal| seal.issuer == Issuer::Anthropic);
+                let redacted = encrypted && seal.as_ref().is_some_and(reasoning::hides);
                 self.open_flow(Kind::Thought, Open::Thinking { redacted, id }, out)
             }
         };

@@ -223,7 +223,13 @@ impl Encoder {
             }
             (Delta::Seal(seal), Said::Call { index, .. }) => {
                 let index = *index;
-                self.call_piece(number, index, out, |w| reasoning::write_google_seal(w, &seal));
+                self.call_piece(number, index, out, |w| {
+                    // OpenAI's own SDK wants a function in each piece of a call
+                    w.name("function").object();
+                    w.name("arguments").string("");
+                    w.end_object();
+                    reasoning::write_google_seal(w, &seal);
+                });
             }
             (Delta::Arguments(more), Said::Call { index, kind, empty }) if !more.is_empty() => {
                 *empty = false;

@@ -413,7 +413,7 @@ fn parallel_calls_are_numbered_and_one_without_arguments_gets_an_empty_object() 
             &json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
             &json!({"index": 1, "id": "b", "type": "custom", "custom": {"name": "f", "input": ""}}),
             &json!({"index": 1, "custom": {"input": "fr\"ee"}}),
-            &json!({"index": 0, "extra_content": {"google": {"thought_signature": "g"}}}),
+            &json!({"index": 0, "function": {"arguments": ""}, "extra_content": {"google": {"thought_signature": "g"}}}),
             &json!({"index": 0, "function": {"arguments": "{}"}}),
         ]
     );
