@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, signature};
+use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, said, signature};
 use super::eventstream::{self, event};
 use super::fault::Fault;
 use super::grammar;
@@ -129,7 +129,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
         )));
     }
     question.tool_result = None;
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     let (mut calls, mut results) = (Vec::new(), Vec::new());
     for (number, block) in blocks.iter().enumerate() {
         let id = |pointer: &str| block.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -141,7 +141,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
                      field, and try again."
                 )));
             }
-            said.push(text);
+            texts.push(text);
         } else if let Some(call) = block.get("toolUse") {
             if !call.get("input").is_some_and(Value::is_object) {
                 let place = format!("messages.{at}.content.{number}.toolUse.input");
@@ -159,7 +159,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
         )));
     }
     if message.get("role").and_then(Value::as_str) == Some("user") {
-        question.said = said.join("\n");
+        question.said = said(texts.into_iter());
     }
     match waiting.iter().find(|call| !results.contains(call)) {
         Some(call) => Err(no_result(at, call)),
