@@ -213,7 +213,7 @@ fn tools(task: &Task<'_>) -> Result<Vec<Tool>, Fault> {
 
 fn choice(task: &Task<'_>) -> Result<Choice, Fault> {
     let Some(choice) = task.body.get("tool_choice") else { return Ok(Choice::Free) };
-    if !task.body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
+    if task.body.get("tools").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(bad("tool_choice: may only be specified while providing tools"));
     }
     match choice.get("type").and_then(Value::as_str) {

@@ -91,7 +91,7 @@ fn question(task: &Task<'_>, body: &Value) -> Result<Question, Fault> {
         question.input_tokens += body.get(part).map_or(0, |part| tokens(&part.to_string()));
     }
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if !messages.first().is_some_and(|first| first.get("role").and_then(Value::as_str) == Some("user")) {
+    if messages.first().is_none_or(|first| first.get("role").and_then(Value::as_str) != Some("user")) {
         let message = "A conversation must start with a user message. Try again with a conversation that starts with a user \
              message.";
         return Err(bad(message));
