@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::rest;
-use crate::chat::{Citation, Dialect, Logprob};
-use crate::json::{Members, Node, Value, Writer};
+use crate::chat::{Citation, Dialect, Extra, Logprob};
+use crate::json::{At, Members, Node, Value, Writer};
 
 /// One entry of `annotations`. Spans count from the beginning of the whole content; `before` characters of it stand before the block.
 pub(super) fn read<'a>(node: Node<'a>, before: u64) -> Citation<'a> {
@@ -60,13 +60,15 @@ pub(super) fn write(w: &mut Writer<'_>, citation: &Citation<'_>, block: (u64, u6
     w.end_object();
 }
 
-/// `logprobs` of a choice: of its content, or else of its refusal.
-pub(super) fn logprobs<'a>(choice: &mut Members<'a>) -> Vec<Logprob<'a>> {
+/// `logprobs` of a choice: of its content, or else of its refusal. Those a vendor gives of other texts stay (DeepSeek: of its reasoning).
+pub(super) fn logprobs<'a>(choice: &mut Members<'a>, extra: &mut Extra<'a>) -> Vec<Logprob<'a>> {
+    let at = choice.get("logprobs").map_or(At::NOWHERE, |node| node.at);
     let Some(mut object) = rest::inner(choice, "logprobs") else { return Vec::new() };
     let tokens = match rest::list(&mut object, "content") {
         content if content.is_empty() => rest::list(&mut object, "refusal"),
         content => content,
     };
+    rest::keep(extra, "logprobs", at, &object);
     tokens.into_iter().filter_map(token).collect()
 }
 

@@ -50,6 +50,15 @@ pub(super) fn take<'a>(message: &mut Members<'a>, at: At) -> Vec<Thinking<'a>> {
     thinking
 }
 
+/// DeepSeek wants the member in each assistant message of a tool loop, also where nothing was thought: that it stood there, empty.
+pub(super) fn take_empty<'a>(message: &mut Members<'a>, at: At) -> Option<Thinking<'a>> {
+    let stands = message.get("reasoning_content").and_then(Node::as_str) == Some("");
+    stands.then(|| {
+        message.take("reasoning_content");
+        Thinking { thoughts: vec![Thought { text: Cow::Borrowed(""), summary: false }], ..empty(at) }
+    })
+}
+
 fn of_details(details: Vec<Node<'_>>) -> Vec<Thinking<'_>> {
     let mut all: Vec<Thinking<'_>> = Vec::new();
     let mut last: Option<u64> = None;

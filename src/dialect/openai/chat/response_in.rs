@@ -50,7 +50,7 @@ fn choice<'a>(node: Node<'a>, seed: &str) -> Option<(u64, Choice<'a>)> {
     };
     let word = rest::text(&mut members, "finish_reason");
     let stop = Some(finish::read(word, rest::words(&mut members, "stop_reason"), held));
-    let logprobs = annotations::logprobs(&mut members);
+    let logprobs = annotations::logprobs(&mut members, &mut extra);
     extra.0.extend(Extra::rest(members).0);
     Some((index, Choice { blocks, stop, logprobs, extra }))
 }

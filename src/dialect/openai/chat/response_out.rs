@@ -86,7 +86,10 @@ impl Answer<'_> {
         rest::merge(w, extra, self.from, "message");
         w.end_object();
         w.name("logprobs");
-        annotations::write_logprobs(w, logprobs, sorted.texts.is_empty() && held.refusal);
+        match extra.get("logprobs").filter(|_| logprobs.is_empty() && self.from == Dialect::OpenAiChat) {
+            Some(kept) => w.raw(&kept.json),
+            None => annotations::write_logprobs(w, logprobs, sorted.texts.is_empty() && held.refusal),
+        }
         let end = Stop::new(StopReason::End);
         let stop = stop.as_ref().unwrap_or(&end);
         let native = self.finish_reason(w, stop, held).filter(|_| extra.get("native_finish_reason").is_none());

@@ -57,6 +57,8 @@ struct Flow {
     sealed: bool,
     summary: bool,
     encrypted: bool,
+    /// Its text came as plain text: entries that come later repeat it.
+    plain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +120,7 @@ impl Choice {
         if let Some(delta) = delta.or_else(|| whole.filter(|_| self.opened == 0)) {
             self.delta(delta, seed, out)?;
         }
-        let logprobs = annotations::logprobs(&mut choice);
+        let logprobs = annotations::logprobs(&mut choice, &mut Extra::default());
         if !logprobs.is_empty()
             && let Some(flow) = self.flow.filter(|flow| flow.kind != Kind::Thought)
         {
@@ -258,13 +260,15 @@ impl Choice {
                 self.open_flow(Kind::Thought, Open::Thinking { redacted, id }, out)
             }
         };
+        let told = same.is_some_and(|flow| flow.plain) && index.is_some();
         if let Some(flow) = &mut self.flow {
+            flow.plain |= same.is_none() && index.is_none();
             flow.index = index.or(flow.index);
             flow.summary |= summary;
             flow.encrypted |= encrypted && same.is_none();
             flow.sealed |= seal.is_some();
         }
-        if let Some(text) = text {
+        if let Some(text) = text.filter(|_| !told) {
             self.piece(block, Delta::Thought { part: 0, summary, text }, out);
         }
         if let Some(seal) = seal {
@@ -414,7 +418,16 @@ impl Choice {
         self.close_flow(out);
         let block = self.open(open, out);
         let before = self.characters;
-        self.flow = Some(Flow { kind, block, before, index: None, sealed: false, summary: false, encrypted: false });
+        self.flow = Some(Flow {
+            kind,
+            block,
+            before,
+            index: None,
+            sealed: false,
+            summary: false,
+            encrypted: false,
+            plain: false,
+        });
         block
     }
 

@@ -25,8 +25,8 @@ pub(super) const REPLY: ReplyTo<'static> =
 pub(super) fn manners(provider: &str) -> Manners {
     Manners {
         max_completion_tokens: matches!(provider, "openai" | "azure"),
-        developer_role: matches!(provider, "openai" | "azure"),
-        cache_control: provider == "openrouter",
+        developer_role: matches!(provider, "openai" | "azure" | "openrouter"),
+        cache_control: matches!(provider, "openrouter" | "vercel-gateway"),
         reasoning_object: matches!(provider, "openrouter" | "snowflake"),
         thinking: match provider {
             "mistral" => ThinkingForm::Parts,

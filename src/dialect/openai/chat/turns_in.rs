@@ -48,7 +48,11 @@ impl<'a> Reader<'a> {
     fn assistant(&mut self, n: usize, mut members: Members<'a>, at: At) -> Result<Turn<'a>, Wrong> {
         let name = members.take_string("name")?;
         let mut extra = Extra::default();
-        let thinking = reasoning::take(&mut members, at);
+        let empty = reasoning::take_empty(&mut members, at);
+        let mut thinking = reasoning::take(&mut members, at);
+        if thinking.is_empty() {
+            thinking.extend(empty);
+        }
         let seal = reasoning::google_seal(&mut members, &mut extra);
         let mut blocks: Vec<Block<'a>> = thinking.into_iter().map(Block::Thinking).collect();
         blocks.extend(content(&mut members)?);

@@ -252,7 +252,9 @@ impl<'r> Turns<'r> {
             // written with the content, or not at all
             ThinkingForm::Parts | ThinkingForm::Nowhere => return,
         };
-        w.string_if(name, reasoning::joined(thinking.iter().copied()).as_deref());
+        // an empty one stands for one that came empty
+        let empty = thinking.iter().any(|one| !one.thoughts.is_empty()).then_some("");
+        w.string_if(name, reasoning::joined(thinking.iter().copied()).as_deref().or(empty));
         if thinking.iter().any(|one| one.seal.is_some()) {
             w.name("reasoning_details").array();
             for (index, one) in (0..).zip(thinking) {

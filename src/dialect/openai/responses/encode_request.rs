@@ -147,7 +147,12 @@ fn reasoning(w: &mut Writer<'_>, request: &Request<'_>, model: &str, losses: &mu
         (None, ..) => None,
     };
     // what is not asked for is not shown
-    let summary = summary.filter(|word| word != "none");
+    let mut summary = summary.filter(|word| word != "none");
+    let mut effort = effort;
+    if !own(request) && !reasons(model) && (effort.take().is_some() | summary.take().is_some()) {
+        // such a model refuses the member
+        losses.dropped(at, "");
+    }
     if effort.is_some() || summary.is_some() || kept {
         w.name("reasoning").object();
         w.string_if("effort", effort.as_deref());

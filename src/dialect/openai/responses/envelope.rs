@@ -114,6 +114,11 @@ impl Ending {
         if sequence.is_some() {
             losses.dropped(At::NOWHERE, "stop_sequence");
         }
+        // a refusal's words are its part, a failure's its error
+        let said = matches!(reason, StopReason::Refusal | StopReason::MalformedCall | StopReason::Other(_));
+        if detail.is_some() && !said {
+            losses.dropped(At::NOWHERE, "stop_detail");
+        }
         let mut changed = || losses.changed(At::NOWHERE, "stop_reason");
         let cut = |reason| Ending { status: Status::Incomplete, reason: Some(reason), error: None };
         let failed = |message: &str| Ending {

@@ -112,6 +112,8 @@ class Responses(Conversation):
                 told.calls.append(Call(item.call_id, item.name, object_of(item.arguments)))
             elif item.type == "reasoning":
                 told.thoughts += "".join(part.text for part in [*item.summary, *(item.content or [])])
+        # sent back without an item behind it, it would be refused by OpenAI
+        assert not response.output or response.output[-1].type != "reasoning", response.output
         told.stop = "tools" if told.calls else "end"
         if response.status == "incomplete":
             reason = response.incomplete_details.reason

@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::Chat;
 use super::{corpus, folded, manners, relayed, replied, request, response, sent};
 use crate::chat::{Response, StopReason};
+use crate::dialect::{Inbound, Manners, Outbound};
+use crate::error::Refused;
+use crate::json::Node;
 
 struct Exchange {
     id: String,
@@ -26,6 +30,9 @@ fn exchanges() -> Vec<Exchange> {
     assert!(found.len() > 150, "{} exchanges", found.len());
     found
 }
+
+/// An image in a `tool` message, which OpenAI does not take: it follows in a message of its own, and that is told.
+const MOVED: [&str; 1] = ["ollama.chat-017-4ac5c9"];
 
 /// Two spellings of one request are one: what is listed here is written otherwise than it came, on purpose.
 fn plain(value: &mut Value) {
@@ -51,7 +58,14 @@ fn plain(value: &mut Value) {
     if body.get("tools") == Some(&json!([])) {
         body.remove("tools");
     }
-    // JSON object with a schema
+    // a tool without a type is a function
+    for tool in body.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
+        tool.as_object_mut().expect("a tool").entry("type").or_insert(json!("function"));
+    }
+    // Mistral's older word
+    if body.get("tool_choice") == Some(&json!("any")) {
+        body.insert("tool_choice".to_owned(), json!("required"));
+    }
     for message in body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten() {
         plain_message(message);
     }
@@ -91,7 +105,9 @@ fn plain_message(message: &mut Value) {
     // unsealed details are told as text
     let unsealed = |d: &Value| d.get("signature").is_none() && d.get("data").is_none();
     if message.get("reasoning_details").and_then(Value::as_array).is_some_and(|d| d.iter().all(unsealed)) {
-        message.remove("reasoning_details");
+        let details = message.remove("reasoning_details").unwrap_or_default();
+        let texts: Vec<&str> = details.as_array().expect("details").iter().filter_map(|d| d["text"].as_str()).collect();
+        message.entry("reasoning_content").or_insert(texts.join("\n\n").into());
     }
     if let Some(text) = message.remove("reasoning") {
         message.entry("reasoning_content").or_insert(text);
@@ -114,6 +130,10 @@ fn every_recorded_request_comes_back_as_it_was() {
                 format!("{} {} {:?}", crate::json::Paths::new(text.as_bytes()).of(loss.at), loss.member, loss.how)
             })
             .collect();
+        if MOVED.contains(&&*exchange.id) {
+            assert_eq!(told, ["messages[2].content[1]  Changed"], "{}", exchange.id);
+            continue;
+        }
         assert_eq!(told, Vec::<String>::new(), "{}", exchange.id);
         let mut body = body.clone();
         plain(&mut body);
@@ -148,7 +168,7 @@ fn every_recorded_answer_is_read_and_written_again() {
         let text = body.to_string();
         let read = response(&text);
         let out = replied(&read);
-        for name in ["id", "model", "created"] {
+        for name in ["id", "model", "created"].into_iter().filter(|name| body[name] != "") {
             assert_eq!(out[name], body[name], "{} {name}", exchange.id);
         }
         for (out, body) in out["choices"].as_array().unwrap().iter().zip(body["choices"].as_array().unwrap()) {
@@ -212,5 +232,55 @@ fn every_recorded_refusal_has_a_reason_and_no_key() {
         assert!(!refusal.message.is_empty(), "{}", exchange.id);
         assert!(!refusal.message.contains("sk-"), "{}", refusal.message);
         println!("{} {status} {:?} {}", exchange.id, refusal.reason, refusal.message);
+    }
+}
+
+#[test]
+fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
+    let Some(path) = corpus() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(path.join("translation_pairs")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let pair: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        let body = &pair["input"]["json"];
+        if pair["inbound_api"] != "openai.chat" || pair["kind"] != "request" || !body["messages"].is_array() {
+            continue;
+        }
+        let text = body.to_string();
+        let Ok(read) = Chat.decode_request(Node::parse(text.as_bytes()).expect("JSON")) else {
+            // a message without a role
+            assert!(path.ends_with("envoy-gemini_helper-001.json"), "{}", path.display());
+            continue;
+        };
+        let manners =
+            Manners { cache_control: true, developer_role: true, reasoning_object: true, ..Manners::default() };
+        let (out, losses) = sent(&read, &manners);
+        let told: Vec<String> =
+            losses.iter().map(|loss| crate::json::Paths::new(text.as_bytes()).of(loss.at) + &loss.member).collect();
+        assert_eq!(told, Vec::<String>::new(), "{}", path.display());
+        // read again, it asks for the same
+        let again = out.to_string();
+        let (again, _) = sent(&request(&again), &manners);
+        assert_eq!(again, out, "{}", path.display());
+        checked += 1;
+    }
+    println!("{checked} requests");
+}
+
+#[test]
+fn every_reconstructed_error_has_the_reason_its_name_says() {
+    let Some(path) = corpus() else { return };
+    for (name, reason) in [
+        ("azure-400-08", Refused::ContentFilter),
+        ("deepseek-402-12", Refused::Billing),
+        ("groq-413-10", Refused::RateLimit),
+        ("groq-429-11", Refused::RateLimit),
+        ("openai-429-06", Refused::RateLimit),
+    ] {
+        let text = std::fs::read(path.join(format!("error_shapes/{name}.json"))).expect("a file");
+        let error: Value = serde_json::from_slice(&text).expect("JSON");
+        let status = error["response"]["status"].as_u64().expect("a status") as u16;
+        let refusal = Chat.decode_error(status, error["response"]["body_json"].to_string().as_bytes());
+        assert_eq!(refusal.reason, reason, "{name}");
     }
 }

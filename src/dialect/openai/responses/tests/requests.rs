@@ -224,3 +224,76 @@ fn a_request_that_cannot_be_meant_is_refused_at_its_place() {
         assert_eq!(crate::json::Paths::new(body.as_bytes()).of(wrong.at), place, "{body}");
     }
 }
+
+#[test]
+fn a_cache_mark_is_read_as_one() {
+    let body = r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"q","prompt_cache_breakpoint":{"mode":"explicit","ttl":"30m"}}]}]}"#;
+    let request = decoded(body);
+    let Block::Text(text) = &request.turns[0].blocks[0] else { panic!() };
+    assert_eq!(text.cache.map(|mark| mark.ttl), Some(Some(crate::chat::Ttl::FiveMinutes)));
+    assert_eq!(normal(encoded(&request, "m").0)["input"], normal(serde_json::from_str(body).unwrap())["input"]);
+    assert_eq!(
+        losses(&encoded(&foreign(decoded(body)), "m").1, body),
+        ["input[0].content[0].prompt_cache_breakpoint dropped"]
+    );
+}
+
+#[test]
+fn documents_become_files_or_what_they_say() {
+    let at = At::NOWHERE;
+    let media = |kind, source| crate::chat::Media {
+        kind,
+        source,
+        name: None,
+        context: None,
+        detail: None,
+        citations: None,
+        cache: None,
+        seal: None,
+        at,
+        extra: Default::default(),
+    };
+    use crate::chat::{MediaKind, Source};
+    let base64 = |media_type: &'static str| Source::Base64 { media_type: media_type.into(), data: "AA==".into() };
+    let mut request = Request::new(Dialect::Anthropic);
+    let text = Source::Text { media_type: "text/plain".into(), text: "words".into() };
+    let stored = Source::File { id: "file_1".into(), dialect: Dialect::Anthropic, media_type: None };
+    request.turns = vec![Turn::new(
+        Role::User,
+        vec![
+            Block::Media(media(MediaKind::Document, base64("application/pdf"))),
+            Block::Media(media(MediaKind::Document, text)),
+            Block::Media(media(MediaKind::Image, base64("image/png"))),
+            Block::Media(media(MediaKind::Video, base64("video/mp4"))),
+            Block::Media(media(MediaKind::Image, stored)),
+        ],
+    )];
+    let (body, encoded) = encoded(&request, "gpt-5");
+    let file =
+        json!({"type": "input_file", "filename": "document.pdf", "file_data": "data:application/pdf;base64,AA=="});
+    let parts = &body["input"][0]["content"];
+    assert_eq!((&parts[0], &parts[1]["text"]), (&file, &json!("words")));
+    assert_eq!(parts[2]["image_url"], "data:image/png;base64,AA==");
+    // the film and the foreign file lie at the same place, which is none
+    assert_eq!(
+        (parts.as_array().unwrap().len(), encoded.losses.iter().filter(|l| l.how == How::Essential).count()),
+        (3, 1)
+    );
+}
+
+#[test]
+fn thinking_is_asked_for_in_the_words_of_the_model() {
+    let asked = |reasoning: crate::chat::Reasoning<'static>, model: &str| {
+        let mut request = Request::new(Dialect::Anthropic);
+        request.reasoning = Some(crate::chat::Param { value: reasoning, at: At::NOWHERE });
+        let (body, encoded) = encoded(&request, model);
+        (body["reasoning"]["effort"].clone(), encoded.losses.count)
+    };
+    let budget = || crate::chat::Reasoning { budget: Some(20_000), ..Default::default() };
+    assert_eq!(asked(budget(), "gpt-5"), (json!("high"), 1));
+    assert_eq!(asked(budget(), "gpt-4o"), (Value::Null, 2));
+    let off = || crate::chat::Reasoning { enabled: Some(false), ..Default::default() };
+    assert_eq!(asked(off(), "gpt-5.4"), (json!("none"), 0));
+    assert_eq!(asked(off(), "gpt-5-mini"), (json!("minimal"), 1));
+    assert_eq!(asked(off(), "gpt-4o"), (Value::Null, 0));
+}
