@@ -6,12 +6,13 @@
 //! ```text
 //! yaml             loads as a configuration
 //! json             is JSON
-//! bash python js   run as they stand against `tollgate demo` (python and js with the SDKs that tests/clients/run installs)
+//! bash python js   run as they stand against `tollgate demo` (python and js with the SDKs that tests/clients/run installs, and
+//!                  bash that calls an agent with those it installs)
 //! sh               commands for a machine: the syntax, each `tollgate ..` with its arguments, each `make` target, each file named
 //! text             nothing to check
 //! ```
 //!
-//! Where the SDKs are missing, python and js are left out and it is said; with CI or TOLLGATE_REQUIRE_CLIENTS set they must be there.
+//! Where the SDKs or the agents are missing, what needs them is left out and it is said; with CI or TOLLGATE_REQUIRE_CLIENTS set they must be there.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,6 +23,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Commands that a bash block may begin a line with, and that are programs of others.
+const AGENTS: [&str; 2] = ["claude", "codex"];
 
 const DOCUMENTS: [&str; 7] = [
     "README.md",
@@ -349,24 +353,35 @@ fn every_snippet_runs_as_it_stands_against_the_demo() {
     let required = ["CI", "TOLLGATE_REQUIRE_CLIENTS"].iter().any(|name| std::env::var_os(name).is_some());
     let python = cache().join("clients-py/bin/python");
     let node = cache().join("clients-node");
-    let installed = python.exists() && node.join("node_modules/openai").is_dir();
-    assert!(installed || !required, "the SDKs are missing; install them with: tests/clients/run --install");
+    let agents = cache().join("clients-agents/node_modules/.bin");
+    let packages = ["openai", "@anthropic-ai/sdk"];
+    let installed = python.exists() && packages.iter().all(|name| node.join("node_modules").join(name).is_dir());
+    let has_agents = AGENTS.iter().all(|name| agents.join(name).exists());
+    assert!(
+        (installed && has_agents) || !required,
+        "the SDKs are missing; install them with: tests/clients/run --install"
+    );
     if !installed {
         println!("the SDKs are missing, python and js are left out; install them with: tests/clients/run --install");
+    }
+    if !has_agents {
+        println!("the agents are missing, what calls them is left out; install them with: tests/clients/run --install");
     }
     let mut ran = BTreeSet::new();
     for block in blocks() {
         let text = demo.here(&block.text);
         let output = match block.language.as_str() {
-            "bash" => run(Command::new("bash").args(["-euo", "pipefail", "-c", &text]), &demo),
-            "python" if installed => run(Command::new(&python).args(["-c", &text]), &demo),
+            "bash" if block.calls_an_agent() && !has_agents => continue,
+            "bash" if block.calls_an_agent() => run(agent(&agents, &text, &demo), &demo),
+            "bash" => run(snippet("bash", &["-euo", "pipefail", "-c", &text]), &demo),
+            "python" if installed => run(snippet(&python, &["-c", &text]), &demo),
             "js" if installed => {
                 // Node looks for packages beside the file that imports them
                 let folder =
                     tempfile::Builder::new().prefix("docs.").tempdir_in(&node).expect("a folder beside the SDK");
                 let file = folder.path().join("snippet.mjs");
                 fs::write(&file, &text).expect("the snippet");
-                run(Command::new("node").arg(&file), &demo)
+                run(snippet("node", &[&file.display().to_string()]), &demo)
             }
             _ => continue,
         };
@@ -380,23 +395,23 @@ fn every_snippet_runs_as_it_stands_against_the_demo() {
     assert!(ran.iter().map(String::as_str).eq(expected.iter().copied()), "{ran:?}");
 }
 
-/// What the demo says when it starts is what the README says.
+/// What the demo says when it starts is what the README says, or the page on clients.
 #[test]
-fn the_demo_prints_the_lines_of_the_readme() {
+fn the_demo_prints_the_lines_of_the_documents() {
     let demo = Demo::start();
-    let readme = demo.here(&read("README.md"));
+    let told = demo.here(&(read("README.md") + &read("docs/clients.md")));
     let log = demo.log();
     let lines: Vec<&str> = log
         .lines()
         .filter(|line| {
-            ["curl -N", "  -H ", "  -d ", "client = ", "const client", "print(", "console.log("]
+            ["curl ", "  -H ", "  -d ", "client = ", "const client", "print(", "console.log("]
                 .iter()
                 .any(|p| line.starts_with(p))
         })
         .collect();
     assert!(lines.len() >= 7, "{log}");
     for line in lines {
-        assert!(readme.contains(line), "not in README.md: {line}");
+        assert!(told.contains(line), "neither in README.md nor in docs/clients.md: {line}");
     }
 }
 
@@ -506,14 +521,41 @@ impl Drop for Demo {
     }
 }
 
-/// Run a snippet with none of the developer's own settings, for a minute at most.
-fn run(command: &mut Command, demo: &Demo) -> Output {
-    let out = |name: &str| fs::File::create(demo.folder.path().join(name)).expect("a file");
-    let mut child = command
+/// A snippet that calls an agent: with a home of its own, and no way out but to the demo.
+fn agent(folder: &Path, text: &str, demo: &Demo) -> Command {
+    let mut command = plain(Command::new("bash"));
+    let paths = std::env::join_paths(
+        std::iter::once(folder.to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    command
+        .args(["-euo", "pipefail", "-c", text])
+        .env("PATH", paths.expect("a path without a colon"))
+        .env("HOME", demo.folder.path())
+        .envs(["HTTPS_PROXY", "HTTP_PROXY"].map(|name| (name, "http://127.0.0.1:9")))
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    command
+}
+
+fn snippet(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
+    let mut command = plain(Command::new(program));
+    command.args(arguments);
+    command
+}
+
+/// With none of the developer's own settings.
+fn plain(mut command: Command) -> Command {
+    command
         .env_clear()
         .envs(std::env::vars().filter(|(name, _)| ["PATH", "HOME", "LANG"].contains(&name.as_str())))
         .env("NO_PROXY", "127.0.0.1")
-        .env("no_proxy", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1");
+    command
+}
+
+/// Run a snippet, for a minute at most.
+fn run(mut command: Command, demo: &Demo) -> Output {
+    let out = |name: &str| fs::File::create(demo.folder.path().join(name)).expect("a file");
+    let mut child = command
         .current_dir(demo.folder.path())
         .stdin(Stdio::null())
         .stdout(out("out"))
@@ -600,6 +642,10 @@ fn blocks() -> Vec<Block> {
 }
 
 impl Block {
+    fn calls_an_agent(&self) -> bool {
+        self.text.lines().any(|line| AGENTS.iter().any(|name| line.starts_with(&format!("{name} "))))
+    }
+
     fn place(&self) -> String {
         format!("{}:{}", self.document, self.line)
     }

@@ -209,6 +209,12 @@ impl Usage {
     }
 }
 
+/// What the user said, of all the texts in a turn: the last one; agents put notes between tags beside it.
+pub(super) fn said<'a>(mut texts: impl DoubleEndedIterator<Item = &'a str> + Clone) -> String {
+    let own = texts.clone().rev().find(|text| !text.trim_start().starts_with('<'));
+    own.or_else(|| texts.next_back()).unwrap_or_default().to_owned()
+}
+
 /// What stands for a provider's signature of thoughts: it can be checked when it comes back.
 pub(super) fn signature(thoughts: &str) -> String {
     let mut hasher = DefaultHasher::new();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, signature};
+use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, said, signature};
 use super::fault::Fault;
 use super::grammar;
 use super::inquiry::{Task, Vendor};
@@ -85,7 +85,7 @@ fn question(task: &Task<'_>) -> Result<Question, Fault> {
     let tools = tools(task)?;
     let format = task.body.pointer("/output_config/format").or_else(|| task.body.get("output_format"));
     let mut question = Question {
-        input_tokens: 3 + text(task.body.get("system")).map_or(0, |system| tokens(&system)),
+        input_tokens: 3 + task.body.get("system").map_or(0, |system| tokens(&texts(system).join("\n"))),
         choice: choice(task)?,
         format: format.map_or(Ok(Format::Text), schema)?,
         stop: strings(task.body.get("stop_sequences")),
@@ -117,10 +117,10 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
     let role = role.ok_or_else(|| bad(format!("messages.{at}.role: Field required")))?;
     let content = message.get("content").ok_or_else(|| bad(format!("messages.{at}.content: Field required")))?;
     question.tool_result = None;
-    let said = text(Some(content)).unwrap_or_default();
-    question.input_tokens += 3 + tokens(&said);
+    let spoken = texts(content);
+    question.input_tokens += 3 + spoken.iter().map(|text| tokens(text)).sum::<u64>();
     match role {
-        "user" => question.said = said,
+        "user" => question.said = said(spoken.into_iter()),
         "assistant" | "system" => {}
         other => {
             return Err(bad(format!("messages.{at}.role: Input should be 'user' or 'assistant', but got '{other}'")));
@@ -152,7 +152,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
                     )));
                 }
                 results.push(id);
-                let result = text(block.get("content")).unwrap_or_default();
+                let result = block.get("content").map(texts).unwrap_or_default().join("\n");
                 question.input_tokens += tokens(&result);
                 question.tool_result = Some(result);
             }
@@ -175,15 +175,12 @@ fn no_result(at: usize, id: &str) -> Fault {
     ))
 }
 
-/// A string, or the text of its blocks; `None` where there is nothing.
-fn text(content: Option<&Value>) -> Option<String> {
-    match content? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(blocks) => {
-            let texts = blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str));
-            Some(texts.collect::<Vec<_>>().join("\n"))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+/// A string, or the texts of its blocks.
+fn texts(content: &Value) -> Vec<&str> {
+    match content {
+        Value::String(text) => vec![text],
+        Value::Array(blocks) => blocks.iter().filter_map(|block| block.get("text").and_then(Value::as_str)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     }
 }
 
@@ -216,7 +213,7 @@ fn tools(task: &Task<'_>) -> Result<Vec<Tool>, Fault> {
 
 fn choice(task: &Task<'_>) -> Result<Choice, Fault> {
     let Some(choice) = task.body.get("tool_choice") else { return Ok(Choice::Free) };
-    if !task.body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
+    if task.body.get("tools").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(bad("tool_choice: may only be specified while providing tools"));
     }
     match choice.get("type").and_then(Value::as_str) {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, signature};
+use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, said, signature};
 use super::eventstream::{self, event};
 use super::fault::Fault;
 use super::grammar;
@@ -91,7 +91,7 @@ fn question(task: &Task<'_>, body: &Value) -> Result<Question, Fault> {
         question.input_tokens += body.get(part).map_or(0, |part| tokens(&part.to_string()));
     }
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if !messages.first().is_some_and(|first| first.get("role").and_then(Value::as_str) == Some("user")) {
+    if messages.first().is_none_or(|first| first.get("role").and_then(Value::as_str) != Some("user")) {
         let message = "A conversation must start with a user message. Try again with a conversation that starts with a user \
              message.";
         return Err(bad(message));
@@ -129,7 +129,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
         )));
     }
     question.tool_result = None;
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     let (mut calls, mut results) = (Vec::new(), Vec::new());
     for (number, block) in blocks.iter().enumerate() {
         let id = |pointer: &str| block.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -141,7 +141,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
                      field, and try again."
                 )));
             }
-            said.push(text);
+            texts.push(text);
         } else if let Some(call) = block.get("toolUse") {
             if !call.get("input").is_some_and(Value::is_object) {
                 let place = format!("messages.{at}.content.{number}.toolUse.input");
@@ -159,7 +159,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
         )));
     }
     if message.get("role").and_then(Value::as_str) == Some("user") {
-        question.said = said.join("\n");
+        question.said = said(texts.into_iter());
     }
     match waiting.iter().find(|call| !results.contains(call)) {
         Some(call) => Err(no_result(at, call)),

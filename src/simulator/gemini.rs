@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, signature};
+use super::answer::{Answer, Choice, Finish, Format, Question, Say, Tool, Usage, count as tokens, said, signature};
 use super::chat::event;
 use super::embeddings::vector;
 use super::fault::Fault;
@@ -210,16 +210,20 @@ fn hear(question: &mut Question, content: &Value, at: usize, waiting: usize, sig
         return Err(bad(message));
     }
     if role != "model" {
-        question.said = text(content);
+        question.said = said(texts(content).into_iter());
     }
     Ok(calls)
 }
 
-/// The text of a content's parts, without thoughts.
 fn text(content: &Value) -> String {
+    texts(content).join("\n")
+}
+
+/// The texts of a content's parts, without thoughts.
+fn texts(content: &Value) -> Vec<&str> {
     let parts = content.get("parts").and_then(Value::as_array).into_iter().flatten();
     let said = parts.filter(|part| part.get("thought").and_then(Value::as_bool) != Some(true));
-    said.filter_map(|part| part.get("text").and_then(Value::as_str)).collect::<Vec<_>>().join("\n")
+    said.filter_map(|part| part.get("text").and_then(Value::as_str)).collect()
 }
 
 /// What a function's response says: its members are the caller's own, these are usual.

@@ -1,5 +1,7 @@
 //! The simulator through its own front door: raw HTTP/1.1 over loopback, so that framing and broken ends can be seen.
 
+mod dialects;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -484,4 +486,15 @@ async fn read_until(stream: &mut TcpStream, heard: &mut Vec<u8>, word: &str) {
         }
     };
     tokio::time::timeout(SOON, wait).await.expect("the word comes");
+}
+
+#[tokio::test]
+async fn an_agent_s_many_tools_are_left_alone_unless_one_must_be_called() {
+    let bench = Bench::new().await;
+    let tool = |number: usize| json!({ "type": "function", "function": { "name": format!("f{number}") } });
+    let tools: Vec<Value> = (0..7).map(tool).collect();
+    let finish = async |more: Value| bench.chat("m", more).await.json()["choices"][0]["finish_reason"].clone();
+    assert_eq!(finish(json!({ "tools": tools })).await, "stop");
+    assert_eq!(finish(json!({ "tools": tools, "tool_choice": "required" })).await, "tool_calls");
+    assert_eq!(finish(json!({ "tools": tools[..6] })).await, "tool_calls");
 }

@@ -4,6 +4,7 @@ mod auth;
 mod bridge;
 mod corpus;
 mod credentials;
+mod dialects;
 mod errors;
 mod front_door;
 mod life;
