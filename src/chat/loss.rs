@@ -19,8 +19,8 @@ pub const ESSENTIAL: [&str; 8] = [
     "compaction",
 ];
 
-/// Members that name or number a thing within its own dialect: kept for the way back, no loss anywhere else.
-pub const PLUMBING: [&str; 2] = ["id", "status"];
+/// Members that name, number or label a thing for its own dialect: kept for the way back, no loss anywhere else.
+pub const PLUMBING: [&str; 3] = ["id", "status", "phase"];
 
 /// One thing that did not arrive as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

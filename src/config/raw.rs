@@ -314,7 +314,7 @@ pub enum OnLoss {
     /// The call is made; the client reads what was left out in `x-tollgate-dropped`. What would change the question is refused all
     /// the same.
     Report,
-    /// The call is refused, and the next target is tried.
+    /// The call is refused.
     Refuse,
 }
 

@@ -229,14 +229,14 @@ impl Bridge<'_> {
             Ok(()) => Ended::Whole,
             Err(error) if error.kind == Kind::ClientGone => return Err(error),
             // nothing was sent yet: the answer is a plain error
-            Err(error) if writing.head.is_some() => return Err(error),
+            Err(error) if writing.untouched() => return Err(error),
             Err(error) => {
                 call.fail(&error);
                 writing.encoder.push(Event::Error(error), &mut writing.out);
                 Ended::Broken
             }
         };
-        if writing.head.is_some()
+        if writing.untouched()
             && let Some(error) = writing.failed.take()
         {
             return Err(error);
@@ -422,6 +422,11 @@ impl Writing {
         for event in events {
             self.encoder.push(event, &mut self.out);
         }
+    }
+
+    /// Nothing was sent, and nothing said that would be lost: an error can still be an answer of its own.
+    fn untouched(&self) -> bool {
+        self.head.is_some() && !self.began
     }
 
     /// Whether there is something to send. The life cycle's opening waits for the first output: an error before it gets a status of its own.

@@ -57,11 +57,18 @@ impl<'o> Writer<'o> {
         self.out.push(b'"');
     }
 
-    /// A JSON text that somebody has checked.
+    /// A JSON text that somebody has checked. Line ends in it, which can only be white space, become blanks: what is written is one line,
+    /// and may stand in an event.
     pub fn raw(&mut self, json: &str) {
         debug_assert!(!json.is_empty());
         self.comma();
+        let start = self.out.len();
         self.out.extend_from_slice(json.as_bytes());
+        if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some()
+            && let Some(written) = self.out.get_mut(start..)
+        {
+            written.iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
+        }
     }
 
     pub fn number(&mut self, number: u64) {
@@ -148,7 +155,7 @@ mod tests {
         w.name("a").string("x:");
         w.name("b").array();
         w.number(1);
-        w.raw("{\"k\":[]}");
+        w.raw("{\"k\":\n[]}");
         w.object();
         w.end_object();
         w.strings(&["{", "["]);
@@ -160,7 +167,7 @@ mod tests {
         w.end_object();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            r#"data: {"a":"x:","b":[1,{"k":[]},{},"{[",true],"c":1.50,"d":null}"#
+            r#"data: {"a":"x:","b":[1,{"k": []},{},"{[",true],"c":1.50,"d":null}"#
         );
     }
 

@@ -25,8 +25,8 @@ async fn gateway_with(upstream: &Upstream, extra: &str) -> Gateway {
          \x20 gemini: {{base_url: '{at}/gemini', api_key: gemini-secret-key}}\n\
          \x20 bedrock: {{base_url: '{at}/bedrock', region: us-east-1, access_key_id: AKIDEXAMPLE, secret_access_key: bedrock-secret-key}}\n\
          \x20 cohere: {{base_url: '{at}/cohere', api_key: cohere-secret-key}}\n\
-         \x20 chat: {{kind: openai, base_url: '{at}/chat', api_key: chat-secret-key, bridge: [chat_completions], paths: {{responses: off}}}}\n\
-         \x20 responses: {{kind: openai, base_url: '{at}/responses', api_key: responses-secret-key, bridge: [responses], paths: {{chat_completions: off}}}}\n\
+         \x20 chat: {{kind: openai, base_url: '{at}/c', api_key: chat-secret-key, bridge: [chat_completions], paths: {{responses: off}}}}\n\
+         \x20 responses: {{kind: openai, base_url: '{at}/r', api_key: responses-secret-key, bridge: [responses], paths: {{chat_completions: off}}}}\n\
          {extra}"
     );
     Gateway::start(&yaml, &[]).await
@@ -148,7 +148,7 @@ async fn a_stream_comes_in_the_client_s_own_life_cycle_however_it_is_cut() {
 #[tokio::test]
 async fn an_anthropic_client_reaches_chat_completions() {
     let upstream = upstream().await;
-    upstream.simulator.replies_at("/chat/chat/completions", [Reply::json(StatusCode::OK, &completion())]);
+    upstream.simulator.replies_at("/c/chat/completions", [Reply::json(StatusCode::OK, &completion())]);
     let gateway = gateway(&upstream).await;
     let (status, _, text) = post(&gateway, "/v1/messages", &messages("chat/gpt-5.1", false)).await;
     assert_eq!(status, 200, "{text}");
@@ -206,11 +206,8 @@ async fn what_cannot_be_carried_is_told_by_its_path() {
 #[tokio::test]
 async fn a_route_that_refuses_losses_sends_nothing() {
     let upstream = upstream().await;
-    let gateway = gateway_with(
-        &upstream,
-        "models: {careful: {targets: [{model: anthropic/claude-sonnet-4-5}], on_loss: refuse}}\n",
-    )
-    .await;
+    let gateway =
+        gateway_with(&upstream, "models: {careful: {target: anthropic/claude-sonnet-4-5, on_loss: refuse}}\n").await;
     let mut body = chat("careful", false);
     body["seed"] = json!(7);
     let (status, _, text) = post(&gateway, "/v1/chat/completions", &body).await;
@@ -242,7 +239,7 @@ async fn a_provider_s_error_is_told_in_the_client_s_grammar() {
         .header("retry-after", "7")
     };
     upstream.simulator.replies_at("/anthropic/messages", [overloaded(), overloaded()]);
-    upstream.simulator.replies_at("/chat/chat/completions", [quota(), quota()]);
+    upstream.simulator.replies_at("/c/chat/completions", [quota(), quota()]);
     let gateway = gateway(&upstream).await;
     let (status, _, text) = post(&gateway, "/v1/chat/completions", &chat("anthropic/x", false)).await;
     assert_eq!(status, 503, "{text}");
@@ -337,7 +334,7 @@ async fn garbage_of_any_provider_becomes_a_clear_error_in_time() {
         ("gemini/x", "/gemini/models/x:generateContent", "/gemini/models/x:streamGenerateContent"),
         ("bedrock/x", "/bedrock/model/x/converse", "/bedrock/model/x/converse-stream"),
         ("cohere/x", "/cohere/v2/chat", "/cohere/v2/chat"),
-        ("responses/x", "/responses/responses", "/responses/responses"),
+        ("responses/x", "/r/responses", "/r/responses"),
     ];
     for (model, unary, streamed) in targets {
         for (what, reply) in garbage() {

@@ -247,7 +247,8 @@ impl Blocks<'_, '_, '_> {
                 self.w.string_if("context", context.as_deref());
             }
         }
-        if citations.is_some() || (self.own && leftover::has(Some(extra), leftover::CITATIONS)) {
+        let cites = citations.is_some() || (self.own && leftover::has(Some(extra), leftover::CITATIONS));
+        if cites && kind != MediaKind::Image {
             self.w.name("citations").object();
             self.w.boolean_if("enabled", *citations);
             leftover::write(self.w, Some(extra).filter(|_| self.own), leftover::CITATIONS);
@@ -367,7 +368,8 @@ pub(super) fn plain(text: &Text<'_>) -> bool {
 /// Arguments as the object this dialect wants. `false`: they were none, and stand in one.
 pub(super) fn input(w: &mut Writer<'_>, arguments: &str) -> bool {
     let text = arguments.trim();
-    if text.is_empty() {
+    // some models write `null` for nothing
+    if matches!(text, "" | "null") {
         w.raw("{}");
         return true;
     }

@@ -1,6 +1,7 @@
 //! A request, written.
 //!
-//! Of a request from this dialect everything is written as it was. Of another one, every parameter has its place here or is booked.
+//! Of a request from this dialect everything is written as it was; only where it goes to another model than it was written for, what that
+//! one is known to refuse is said in its own way. Of other dialects, every parameter has its place here or is booked.
 
 use std::borrow::Cow;
 
@@ -20,6 +21,8 @@ const USER_ID: usize = 256;
 /// What the parts of an encoding share.
 struct Ask<'r, 'a> {
     own: bool,
+    /// The client wrote it in this dialect for this model: it knows what it asks.
+    as_written: bool,
     model: Option<Model>,
     extra: &'r Extra<'a>,
 }
@@ -34,7 +37,7 @@ struct Sampling<'r, 'a> {
 pub(super) fn request(request: &Request<'_>, to: &To<'_>) -> Encoded {
     let Request {
         dialect,
-        model: _, // `to` says which
+        model: asked,
         stream,
         stream_usage: _, // always comes
         turns,
@@ -64,7 +67,8 @@ pub(super) fn request(request: &Request<'_>, to: &To<'_>) -> Encoded {
         cache,
         extra,
     } = request;
-    let ask = Ask { own: *dialect == Dialect::Anthropic, model: Model::of(to.model), extra };
+    let (own, model) = (*dialect == Dialect::Anthropic, Model::of(to.model));
+    let ask = Ask { own, as_written: own && Model::of(asked) == model, model, extra };
     let mut losses = Losses::default();
 
     lost(verbosity, &mut losses);
@@ -80,17 +84,19 @@ pub(super) fn request(request: &Request<'_>, to: &To<'_>) -> Encoded {
     lost_unless(modalities, |all| all.iter().all(|one| one == "text"), &mut losses);
 
     let mut arranged = turns::arrange(turns, ask.own, ask.model, &mut losses);
-    let offer = Offer::of(tools, tool_choice.as_ref(), ask.model, &mut losses);
+    let offer = Offer::of(tools, tool_choice.as_ref(), ask.model.filter(|_| !ask.as_written), &mut losses);
     let most = ask.most_output(max_output.as_ref(), &mut losses);
     let around = Around {
         own: ask.own,
+        as_written: ask.as_written,
         model: ask.model,
         forced: offer.forced(),
-        thoughtless: turns::thoughtless_calls(&arranged.messages),
+        // for its own clients the API itself does without the thoughts then
+        thoughtless: !ask.as_written && turns::thoughtless_calls(&arranged.messages),
         most: most.or(ask.model.map(Model::most_output)),
     };
     let plan = Plan::of(reasoning.as_ref(), around, &mut losses);
-    if !ask.own {
+    if !ask.as_written {
         let prefill = ask.model.is_none_or(Model::prefill) && !plan.budgeted();
         turns::user_ends(&mut arranged.messages, prefill, &mut losses);
     }
@@ -151,7 +157,7 @@ impl Ask<'_, '_> {
     fn most_output(&self, asked: Option<&Param<u64>>, losses: &mut Losses) -> Option<u64> {
         let Param { value, at } = asked?;
         match self.model {
-            Some(model) if !self.own && *value > model.most_output() => {
+            Some(model) if !self.as_written && *value > model.most_output() => {
                 losses.changed(*at, "");
                 Some(model.most_output())
             }
@@ -280,7 +286,7 @@ impl Ask<'_, '_> {
         let write = |w: &mut Writer<'_>, name: &str, param: &Option<Param<Cow<'_, str>>>| {
             w.raw_if(name, param.as_ref().map(|param| &*param.value));
         };
-        if self.own {
+        if self.as_written {
             write(w, "temperature", temperature);
             write(w, "top_p", top_p);
             write(w, "top_k", top_k);

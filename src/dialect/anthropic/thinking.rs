@@ -1,6 +1,6 @@
 //! How much the model thinks, said the way the model at hand takes it: a budget, an effort, or nothing.
 //!
-//! What the client of this dialect wrote is written again. For others: effort where the model knows it (together with `adaptive`
+//! What a client of this dialect wrote for this model is written again. For others: effort where the model knows it (together with `adaptive`
 //! thinking), else a budget, of which an effort takes half of `max_tokens` at most. A forced tool and a budget exclude each other: the tool wins, because
 //! structured output may rest on it.
 //! Truth: platform.claude.com/docs, "Thinking", "Extended thinking" (`budget_tokens` at least 1,024 and less than `max_tokens`; not with
@@ -48,8 +48,10 @@ pub(super) enum Display {
 /// What the rest of the request says to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Around {
-    /// Written in this dialect.
+    /// Written in this dialect,
     pub own: bool,
+    /// and for this model.
+    pub as_written: bool,
     pub model: Option<Model>,
     /// A tool is forced.
     pub forced: bool,
@@ -64,14 +66,14 @@ pub(super) struct Around {
 impl<'r> Plan<'r> {
     pub(super) fn of(reasoning: Option<&'r Param<Reasoning<'_>>>, around: Around, losses: &mut Losses) -> Plan<'r> {
         let Some(Param { value, at }) = reasoning else { return Plan::default() };
-        let mut plan = if around.own { own(value) } else { foreign(value, *at, around, losses) };
+        let mut plan = if around.as_written { own(value) } else { foreign(value, *at, around, losses) };
         if let Mode::Enabled { budget, .. } = &mut plan.mode {
             let refused = around.forced || around.thoughtless;
-            let refused = refused && (around.model.is_some() || !around.own);
-            if refused || around.most.is_some_and(|most| !around.own && most <= LEAST_BUDGET) {
+            let refused = refused && (around.model.is_some() || !around.as_written);
+            if refused || around.most.is_some_and(|most| !around.as_written && most <= LEAST_BUDGET) {
                 losses.dropped(*at, "");
                 plan.mode = Mode::Silent;
-            } else if let (Some(wanted), false) = (budget, around.own) {
+            } else if let (Some(wanted), false) = (budget, around.as_written) {
                 let fitting = (*wanted).min(around.most.unwrap_or(u64::MAX) - 1).max(LEAST_BUDGET);
                 if fitting != *wanted {
                     losses.changed(*at, "");
@@ -133,6 +135,8 @@ fn foreign<'r>(reasoning: &'r Reasoning<'_>, at: At, around: Around, losses: &mu
         (None, None) => None,
     };
     let mode = match thinks {
+        // in this dialect an effort alone does not say to think
+        _ if around.own && enabled.is_none() => Mode::Silent,
         Thinks::Never => {
             losses.dropped(at, "");
             return Plan::default();
@@ -216,7 +220,8 @@ mod tests {
         (plan, losses.count)
     }
 
-    const AROUND: Around = Around { own: false, model: None, forced: false, thoughtless: false, most: None };
+    const AROUND: Around =
+        Around { own: false, as_written: false, model: None, forced: false, thoughtless: false, most: None };
 
     fn effort(effort: Effort<'static>) -> Reasoning<'static> {
         Reasoning { effort: Some(effort), ..Reasoning::default() }
@@ -264,6 +269,21 @@ mod tests {
         let (on_newer, count) = plan("claude-opus-5", asked(20_000), Around { forced: true, ..AROUND });
         assert_eq!((on_newer.mode, on_newer.effort.as_deref()), (Mode::Adaptive { display: None }, Some("high")));
         assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn what_was_written_for_another_model_is_said_in_this_one_s_way() {
+        let elsewhere = Around { own: true, ..AROUND };
+        let asked =
+            |adaptive| Reasoning { enabled: Some(true), adaptive, effort: Some(Effort::High), ..Reasoning::default() };
+        assert_eq!(plan("claude-sonnet-4-5", asked(true), elsewhere).0.mode, budget(24_576));
+        let budgeted = Reasoning { budget: Some(9_000), effort: None, ..asked(false) };
+        let (moved, count) = plan("claude-opus-5", budgeted.clone(), elsewhere);
+        assert_eq!((moved.mode, moved.effort.as_deref(), count), (Mode::Adaptive { display: None }, Some("medium"), 1));
+        let (kept, count) = plan("claude-opus-5", budgeted, Around { as_written: true, ..elsewhere });
+        assert_eq!((kept.mode, count), (budget(9_000), 0));
+        let (alone, _) = plan("claude-opus-4-6", effort(Effort::Low), elsewhere);
+        assert_eq!((alone.mode, alone.effort.as_deref()), (Mode::Silent, Some("low")));
     }
 
     #[test]

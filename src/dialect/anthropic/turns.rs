@@ -111,12 +111,17 @@ pub(super) fn user_ends(messages: &mut Vec<Message<'_, '_>>, prefill: bool, loss
 /// Whether the model waits for the results of tools it called without a thought in front: with a thinking budget that is refused.
 pub(super) fn thoughtless_calls(messages: &[Message<'_, '_>]) -> bool {
     let is_result = |piece: &Piece<'_, '_>| matches!(piece, Piece::Block(Block::ToolResult(_)));
-    let mut from_end = messages.iter().rev().filter(|message| message.role != Role::System);
-    let answered = from_end.next().is_some_and(|m| m.role == Role::User && m.pieces.iter().any(is_result));
-    answered
-        && from_end.next().is_some_and(|calls| {
-            calls.role == Role::Assistant && !matches!(calls.pieces.first(), Some(Piece::Block(Block::Thinking(_))))
-        })
+    let mut from_end = messages.iter().rev().filter(|message| message.role != Role::System).peekable();
+    let mut answered = false;
+    while let Some(message) = from_end.next_if(|message| message.role == Role::User) {
+        answered |= message.pieces.iter().any(is_result);
+    }
+    // where the turn that called began
+    let mut began = None;
+    while let Some(message) = from_end.next_if(|message| message.role == Role::Assistant) {
+        began = message.pieces.first().or(began);
+    }
+    answered && began.is_some_and(|piece| !matches!(piece, Piece::Block(Block::Thinking(_))))
 }
 
 fn said_by_user<'r, 'a>(at: At) -> Message<'r, 'a> {

@@ -278,7 +278,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 fn input<'r>(arguments: &'r str, kind: CallKind) -> Input<'r> {
     match kind {
         CallKind::Custom => Input::Wrapped("input", arguments),
-        CallKind::Function if arguments.trim().is_empty() => Input::Json(Cow::Borrowed("{}")),
+        // some models write `null` for nothing
+        CallKind::Function if matches!(arguments.trim(), "" | "null") => Input::Json(Cow::Borrowed("{}")),
         CallKind::Function => match Node::parse(arguments.as_bytes()) {
             Ok(node) if node.as_object().is_some() => Input::Json(Cow::Borrowed(node.raw)),
             _ => Input::Wrapped("INVALID_JSON", arguments),

@@ -9,6 +9,7 @@
 mod decode;
 mod encode;
 pub mod error;
+mod media_type;
 mod model;
 mod reason;
 mod refusal;
@@ -32,6 +33,8 @@ pub struct Gemini;
 
 /// How a call's id begins when the model gave none. It is written to no Gemini, which pairs by order then.
 const NAMELESS: &str = "call_nth_";
+/// Stands before what another dialect's redacted thinking is sealed with, so that it comes back as redacted.
+const REDACTED: &str = "redacted:";
 
 // === impl Gemini ===
 

@@ -5,8 +5,8 @@
 pub enum Thinks {
     /// 2.0 and older, Gemma up to 3: `thinkingConfig` is refused.
     Never,
-    /// 2.5: `thinkingBudget`.
-    Budget { least: u64, most: u64 },
+    /// 2.5: `thinkingBudget`. `stops`: 0 is taken too.
+    Budget { least: u64, most: u64, stops: bool },
     /// 3 and later, and what we do not know: `thinkingLevel`. `minimal`: the least level is MINIMAL, else LOW (the Pro models).
     Level { minimal: bool },
 }
@@ -35,13 +35,17 @@ impl Model {
         let level = Thinks::Level { minimal: !pro };
         match (family, version) {
             ("gemini", Some((0..=1, _) | (2, 0..=4))) => Model { thinks: Thinks::Never, third: false },
+            // they speak and draw without thinking
+            ("gemini", Some((2, _))) if rest.contains("tts") || rest.contains("image") => {
+                Model { thinks: Thinks::Never, third: false }
+            }
             ("gemini", Some((2, _))) => {
                 let (least, most) = match (pro, rest.contains("lite")) {
                     (true, _) => (128, 32_768),
                     (false, true) => (512, 24_576),
                     (false, false) => (1, 24_576),
                 };
-                Model { thinks: Thinks::Budget { least, most }, third: false }
+                Model { thinks: Thinks::Budget { least, most, stops: !pro }, third: false }
             }
             // `gemini-flash-latest` and the like: the newest there is
             ("gemini", _) => Model { thinks: level, third: true },
@@ -64,13 +68,13 @@ mod tests {
 
     #[test]
     fn a_name_tells_how_a_model_thinks() {
-        for name in ["gemini-1.5-pro", "gemini-2.0-flash-001", "models/gemma-3-27b-it"] {
+        for name in ["gemini-1.5-pro", "gemini-2.5-flash-image", "gemini-2.0-flash-001", "models/gemma-3-27b-it"] {
             assert_eq!(Model::of(name), Model { thinks: Thinks::Never, third: false }, "{name}");
         }
-        let budget = |least, most| Model { thinks: Thinks::Budget { least, most }, third: false };
-        assert_eq!(Model::of("gemini-2.5-pro"), budget(128, 32_768));
-        assert_eq!(Model::of("publishers/google/models/gemini-2.5-flash"), budget(1, 24_576));
-        assert_eq!(Model::of("gemini-2.5-flash-lite"), budget(512, 24_576));
+        let budget = |least, most, stops| Model { thinks: Thinks::Budget { least, most, stops }, third: false };
+        assert_eq!(Model::of("gemini-2.5-pro"), budget(128, 32_768, false));
+        assert_eq!(Model::of("publishers/google/models/gemini-2.5-flash"), budget(1, 24_576, true));
+        assert_eq!(Model::of("gemini-2.5-flash-lite"), budget(512, 24_576, true));
         for (name, minimal) in [
             ("gemini-3-pro-preview", false),
             ("gemini-3.1-pro-preview", false),

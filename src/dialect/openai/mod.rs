@@ -5,9 +5,12 @@
 //! providers that have conversations only (`completions`).
 //! Truth: the OpenAI API reference and its OpenAPI description, 2.3.0.
 
+pub mod chat;
 pub mod completions;
 pub mod error;
 pub mod refusal;
 pub mod responses;
 pub mod stream;
 pub mod usage;
+
+pub use chat::Chat;

@@ -44,10 +44,12 @@ pub fn of_members(usage: &Members<'_>) -> Option<Usage> {
 
     let input = first(&["prompt_tokens", "input_tokens"])?;
     let mut output = first(&["completion_tokens", "output_tokens"]).unwrap_or(0);
-    let reasoning = within(of_output, "reasoning_tokens").or(number("reasoning_tokens")).unwrap_or(0);
-    // xAI counts reasoning beside the output; the total tells
-    if reasoning > 0 && number("total_tokens") == Some(input.saturating_add(output).saturating_add(reasoning)) {
-        output = output.saturating_add(reasoning);
+    let mut reasoning = within(of_output, "reasoning_tokens").or(number("reasoning_tokens")).unwrap_or(0);
+    // xAI counts reasoning beside the output, Google's compatible endpoint hides it: the total tells
+    let beside = number("total_tokens").unwrap_or(0).saturating_sub(input.saturating_add(output));
+    if beside > 0 && (reasoning == 0 || reasoning == beside) {
+        reasoning = beside;
+        output = output.saturating_add(beside);
     }
     let cached = within(of_input, "cached_tokens")
         .or_else(|| {
@@ -198,6 +200,8 @@ mod tests {
         assert_eq!(read(deepseek), usage(10, 4, 2, 0));
         let xai = r#"{"prompt_tokens":10,"completion_tokens":2,"total_tokens":19,"completion_tokens_details":{"reasoning_tokens":7}}"#;
         assert_eq!(read(xai), usage(10, 0, 9, 7));
+        let google = r#"{"prompt_tokens":35,"completion_tokens":12,"total_tokens":109}"#;
+        assert_eq!(read(google), usage(35, 0, 74, 62));
         let written = r#"{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":6,"cache_write_tokens":9,"audio_tokens":99},
             "completion_tokens":1,"completion_tokens_details":{"audio_tokens":5},"cache_creation":{"ephemeral_1h_input_tokens":3}}"#;
         assert_eq!(

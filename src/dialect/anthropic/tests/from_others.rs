@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Anthropic, encoded, node};
@@ -455,11 +456,11 @@ fn a_schema_is_native_output() {
     assert!(!able("claude-sonnet-4-0") && !able("claude-3-7-sonnet-latest") && !able("another-vendor"));
 }
 
-#[test]
-fn cache_marks_survive_everywhere_they_can_stand() {
+/// A request with something of everything.
+fn full() -> Value {
     let mark = json!({"type": "ephemeral", "ttl": "1h", "scope": "global"});
     let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
-    let body = json!({
+    json!({
         "model": MODEL, "max_tokens": 64, "cache_control": {"type": "ephemeral"},
         "system": [text("s")],
         "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": mark, "defer_loading": true},
@@ -479,7 +480,51 @@ fn cache_marks_survive_everywhere_they_can_stand() {
         "thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted", "block_binding": {"x": 1}},
         "output_config": {"effort": "medium", "task_budget": {"type": "tokens", "total": 5}},
         "metadata": {"user_id": "u", "more": 1}, "context_management": {"edits": []}, "top_k": 5,
-    });
+    })
+}
+
+/// The value at the `n`th place of a tree, counted in the order of the text.
+fn nth<'v>(value: &'v mut Value, n: &mut usize) -> Option<&'v mut Value> {
+    if *n == 0 {
+        return Some(value);
+    }
+    *n -= 1;
+    match value {
+        Value::Array(items) => items.iter_mut().find_map(|item| nth(item, n)),
+        Value::Object(members) => members.values_mut().find_map(|member| nth(member, n)),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_request_makes_it_panic_or_write_nonsense(
+        changes in prop::collection::vec((0usize..150, 0usize..8), 1..4),
+        model in prop::sample::select(vec![MODEL, "claude-opus-5-5", "another-vendor", "claude-3-haiku-20240307"]),
+        foreign in any::<bool>(),
+    ) {
+        let mut body = full();
+        let others = [json!(null), json!(1.5), json!(""), json!("text"), json!([]), json!({}), json!([{"type": "text", "text": " "}]),
+            json!([{"type": "tool_result", "tool_use_id": "a b"}])];
+        for (mut place, other) in changes {
+            if let Some(value) = nth(&mut body, &mut place) {
+                *value = others[other].clone();
+            }
+        }
+        let text = body.to_string();
+        if let Ok(mut request) = Anthropic.decode_request(node(&text)) {
+            if foreign {
+                request.dialect = Dialect::Bedrock;
+            }
+            // `encoded` reads what was written
+            prop_assert!(encoded(&request, model).0.is_object());
+        }
+    }
+}
+
+#[test]
+fn cache_marks_survive_everywhere_they_can_stand() {
+    let body = full();
     let text = body.to_string();
     let request = Anthropic.decode_request(node(&text)).unwrap();
     let (again, losses) = encoded(&request, MODEL);

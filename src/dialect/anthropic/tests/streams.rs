@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Anthropic, node, reply_to};
@@ -395,6 +396,61 @@ fn garbage_is_refused_and_never_panics() {
     let many: Vec<String> = (0..100).map(|n| start(&n.to_string())).collect();
     let frames: Vec<&str> = [START].into_iter().chain(many.iter().map(String::as_str)).collect();
     assert!(decoded(&frames).is_err());
+}
+
+const FRAMES: [&str; 12] = [
+    START,
+    r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"s"}}"#,
+    r#"{"type":"content_block_stop","index":0}"#,
+    r#"{"type":"content_block_start","index":1,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}"#,
+    r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+    r#"{"type":"content_block_stop","index":1}"#,
+    r#"{"type":"content_block_start","index":2,"content_block":{"type":"text","text":""}}"#,
+    r#"{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"a"}}"#,
+    DELTA,
+    r#"{"type":"message_stop"}"#,
+];
+
+proptest! {
+    #[test]
+    fn any_order_of_frames_is_read_in_order_or_refused(order in prop::collection::vec(0usize..FRAMES.len(), 0..24)) {
+        let frames: Vec<&str> = order.into_iter().map(|n| FRAMES[n]).collect();
+        // `decoded` checks that what is read keeps the order every decoder promises
+        if let Ok(fold) = decoded(&frames) {
+            prop_assert!(fold.ended || fold.error.is_some());
+        }
+    }
+
+    #[test]
+    fn any_event_order_is_written_as_a_stream_that_reads(
+        steps in prop::collection::vec((0u32..4, 0u8..6), 0..40),
+    ) {
+        // blocks open in order, pieces and ends come as they like
+        let mut events = vec![Event::Start(Start::default())];
+        let (mut opened, mut open) = (0, Vec::new());
+        for (block, step) in steps {
+            match step {
+                0 => { events.push(call(opened, "id")); open.push(opened); opened += 1; }
+                1 => {
+                    events.push(Event::Open { choice: 0, block: opened, open: Open::Text });
+                    open.push(opened);
+                    opened += 1;
+                }
+                2 if open.contains(&block) => { events.push(close(block)); open.retain(|b| *b != block); }
+                3 => events.push(piece(block, Delta::Text("t".into()))),
+                4 => events.push(piece(block, Delta::Seal(Seal::new(Issuer::Gemini, "s")))),
+                _ => events.push(arguments(block, "{}")),
+            }
+        }
+        events.extend(open.into_iter().map(close));
+        events.extend([stop(StopReason::End), Event::End]);
+        let (frames, _) = written(events);
+        let frames: Vec<String> = frames.iter().map(Value::to_string).collect();
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        prop_assert!(decoded(&frames).is_ok_and(|fold| fold.ended));
+    }
 }
 
 #[test]

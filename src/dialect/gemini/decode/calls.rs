@@ -1,7 +1,7 @@
 //! Which result answers which call. Older Gemini gives calls no ids: there the order says it.
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::dialect::gemini::NAMELESS;
 
@@ -13,8 +13,10 @@ pub struct Calls {
     answer: String,
     made: usize,
     given: HashSet<String>,
-    /// Name and id.
-    open: VecDeque<(String, String)>,
+    /// Ids in the order of the calls: of each name, and of all. Those that are answered are taken out when they come up.
+    of_name: HashMap<String, VecDeque<String>>,
+    all: VecDeque<String>,
+    answered: HashSet<String>,
     /// The last call to a tool that the provider runs: its result stands behind it.
     server: Option<String>,
 }
@@ -39,22 +41,27 @@ impl Calls {
             }
             None => Cow::Owned(self.make(NAMELESS)),
         };
-        self.open.push_back((name.to_owned(), id.to_string()));
+        self.answered.remove(&*id);
+        self.of_name.entry(name.to_owned()).or_default().push_back(id.to_string());
+        self.all.push_back(id.to_string());
         id
     }
 
     pub fn answered<'a>(&mut self, id: Option<Cow<'a, str>>, name: Option<&str>) -> Cow<'a, str> {
-        let id = id.filter(|id| !id.is_empty());
-        let found = match &id {
-            Some(id) => self.open.iter().position(|(_, open)| open == id),
-            None => self.open.iter().position(|(called, _)| name.is_none_or(|name| called == name)),
+        let id = match id.filter(|id| !id.is_empty()) {
+            Some(id) => id,
+            None => {
+                let mut nobody = VecDeque::new();
+                let open = match name {
+                    Some(name) => self.of_name.get_mut(name).unwrap_or(&mut nobody),
+                    None => &mut self.all,
+                };
+                let oldest = std::iter::from_fn(|| open.pop_front()).find(|id| !self.answered.contains(id));
+                Cow::Owned(oldest.unwrap_or_else(|| self.make(NAMELESS)))
+            }
         };
-        let open = found.and_then(|at| self.open.remove(at));
-        match (id, open) {
-            (Some(id), _) => id,
-            (None, Some((_, id))) => Cow::Owned(id),
-            (None, None) => Cow::Owned(self.make(NAMELESS)),
-        }
+        self.answered.insert(id.to_string());
+        id
     }
 
     /// A call to one of the provider's tools.

@@ -115,7 +115,7 @@ fn place(segment: &Members<'_>, texts: &[&str]) -> Option<(usize, (u64, u64))> {
     let (start, end) = (index("startIndex").unwrap_or(0), index("endIndex"));
     let words = segment.get("text").and_then(Node::as_str);
     let said = |text: &&str| end.is_some_and(|end| text.get(start..end).is_some_and(|t| words.is_none_or(|w| w == t)));
-    if let (Some(at), Some(end)) = (texts.iter().position(|text| said(&text)), end) {
+    if let (Some(at), Some(end)) = (texts.iter().position(said), end) {
         return Some((at, characters(texts.get(at)?, start, end)));
     }
     let words = words.filter(|words| !words.is_empty())?;

@@ -9,7 +9,8 @@ use crate::chat::{
     Block, CallKind, Dialect, Extra, ExtraMember, Issuer, Json, Media, MediaKind, Seal, ServerToolKind, Source, Text,
     Thinking, Thought, ToolCall, ToolResult,
 };
-use crate::dialect::gemini::encode::part::REDACTED;
+use crate::dialect::gemini::REDACTED;
+use crate::dialect::gemini::media_type::{is_youtube, media_type_of};
 use crate::json::{At, Members, Node, Value, Wrong};
 
 /// Read a part. `None`: there is nothing in it.
@@ -163,7 +164,7 @@ fn server_block<'a>(
     if let Some(mut call) = take_object(members, "toolCall")? {
         let id = calls.server_called(take_string(&mut call, "id")?);
         let (tool, name) = tool_type(take(&mut call, "toolType"));
-        let input = take(&mut call, "args").map_or(Cow::Borrowed("{}"), |args| Cow::Borrowed(args.raw));
+        let input = take(&mut call, "args").map_or(Cow::Borrowed("{}"), |args| input_of(tool, &args));
         return Ok(Some(Block::ServerCall(ServerCall { id, tool, name, input, native, at })));
     }
     if let Some(mut response) = take_object(members, "toolResponse")? {
@@ -172,6 +173,14 @@ fn server_block<'a>(
         return Ok(Some(Block::ServerResult(ServerResult { id, tool, sources: Vec::new(), output: None, native, at })));
     }
     Ok(None)
+}
+
+/// Several queries at once are one search.
+fn input_of<'a>(tool: ServerToolKind, args: &Node<'a>) -> Json<'a> {
+    let queries = args.as_object().and_then(|args| args.get("queries")).and_then(Node::as_array);
+    let (ServerToolKind::WebSearch, Some(queries)) = (tool, queries) else { return Cow::Borrowed(args.raw) };
+    let queries: Vec<&str> = queries.iter().filter_map(Node::as_str).collect();
+    Cow::Owned(serde_json::json!({ "query": queries.join(", ") }).to_string())
 }
 
 fn tool_type(node: Option<Node<'_>>) -> (ServerToolKind, Cow<'_, str>) {
@@ -246,52 +255,10 @@ fn standard(data: Cow<'_, str>) -> Cow<'_, str> {
         return data;
     }
     let mut data = data.replace('-', "+").replace('_', "/");
-    while data.len() % 4 != 0 {
+    while !data.len().is_multiple_of(4) {
         data.push('=');
     }
     Cow::Owned(data)
-}
-
-pub fn is_youtube(uri: &str) -> bool {
-    let host = uri.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    host == "youtu.be" || host == "youtube.com" || host.ends_with(".youtube.com")
-}
-
-/// The media type that an address ends in, among those Gemini reads.
-pub fn media_type_of(uri: &str) -> Option<&'static str> {
-    let path = uri.split(['?', '#']).next()?;
-    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
-    Some(match ending.to_ascii_lowercase().as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "gif" => "image/gif",
-        "heic" => "image/heic",
-        "heif" => "image/heif",
-        "pdf" => "application/pdf",
-        "mp4" | "m4v" => "video/mp4",
-        "mov" => "video/mov",
-        "mpeg" | "mpg" => "video/mpeg",
-        "avi" => "video/avi",
-        "webm" => "video/webm",
-        "wmv" => "video/wmv",
-        "flv" => "video/x-flv",
-        "3gp" | "3gpp" => "video/3gpp",
-        "mp3" => "audio/mp3",
-        "wav" => "audio/wav",
-        "aiff" | "aif" => "audio/aiff",
-        "aac" => "audio/aac",
-        "m4a" => "audio/m4a",
-        "ogg" | "oga" => "audio/ogg",
-        "flac" => "audio/flac",
-        "txt" => "text/plain",
-        "html" | "htm" => "text/html",
-        "css" => "text/css",
-        "csv" => "text/csv",
-        "md" => "text/md",
-        "xml" => "text/xml",
-        _ => return None,
-    })
 }
 
 /// The parts of a content, read one by one.

@@ -210,7 +210,8 @@ impl Side {
             }
             Block::ToolCall(ToolCall { id, name, kind, arguments, cache: _, seal, item_id, at: _, extra }) => {
                 // Vertex streams arguments only for those who ask (`streamFunctionCallArguments`), and we do not
-                if name.is_empty() || extra.get("functionCall.partialArgs").is_some() {
+                let more = extra.get("functionCall.willContinue").is_some_and(|member| member.json == "true");
+                if name.is_empty() || more || extra.get("functionCall.partialArgs").is_some() {
                     return Err(Garbled::new("a function call in pieces"));
                 }
                 self.called = true;

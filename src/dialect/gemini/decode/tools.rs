@@ -101,18 +101,19 @@ pub fn config<'a>(node: Node<'a>, request: &mut Request<'a>) -> Result<(), Wrong
             Some(names) => names.into_iter().map(Node::string).collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
-        let choice = match (mode.as_ref().and_then(mode_word), names.len()) {
+        let word = mode.as_ref().and_then(mode_word);
+        let choice = match (word.as_deref(), names.len()) {
             (Some("NONE"), _) => Some(ToolChoice::None),
             (Some("ANY"), 0) => Some(ToolChoice::Required),
             (Some("ANY"), 1) => names.into_iter().next().map(ToolChoice::Tool),
             (Some("ANY"), _) => Some(ToolChoice::Allowed { names, required: true }),
             (Some("AUTO" | "VALIDATED"), 1..) => Some(ToolChoice::Allowed { names, required: false }),
             (Some("AUTO"), 0) => Some(ToolChoice::Auto),
-            (word, _) => {
+            (other, _) => {
                 if let Some(mode) = &mode {
                     keep_one(&mut request.extra, WITHIN, "mode", mode);
                 }
-                (word == Some("VALIDATED")).then_some(ToolChoice::Auto)
+                (other == Some("VALIDATED")).then_some(ToolChoice::Auto)
             }
         };
         request.tool_choice = choice.map(|value| Param { value, at });
@@ -123,12 +124,12 @@ pub fn config<'a>(node: Node<'a>, request: &mut Request<'a>) -> Result<(), Wrong
 }
 
 /// The mode, which may be a number. `MODE_UNSPECIFIED` says nothing.
-fn mode_word<'n>(mode: &'n Node<'_>) -> Option<&'n str> {
+fn mode_word(mode: &Node<'_>) -> Option<String> {
     match (mode.as_str(), mode.as_u64()) {
-        (Some(word), _) => Some(word),
-        (None, Some(1)) => Some("AUTO"),
-        (None, Some(2)) => Some("ANY"),
-        (None, Some(3)) => Some("NONE"),
+        (Some(word), _) => Some(word.to_ascii_uppercase()),
+        (None, Some(1)) => Some("AUTO".to_owned()),
+        (None, Some(2)) => Some("ANY".to_owned()),
+        (None, Some(3)) => Some("NONE".to_owned()),
         (None, _) => None,
     }
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::contents::Terms;
 use super::part::{Data, Part, own};
-use crate::chat::{Block, Dialect, Issuer, Losses, Media, MediaKind, Source};
-use crate::dialect::gemini::decode::part::{is_youtube, media_type_of};
+use crate::chat::{Block, Dialect, Issuer, Losses, Media, MediaKind, Source, Text};
+use crate::dialect::gemini::media_type::{is_youtube, media_type_of};
 use crate::json::At;
 
 /// It cannot be sent: a file of another provider, an address only another cloud knows.
@@ -19,6 +19,12 @@ pub fn parts<'r>(media: &'r Media<'_>, terms: Terms, losses: &mut Losses) -> Res
     if let Some(context) = context {
         losses.changed(*at, "context");
         parts.push(Part::text(&**context));
+    }
+    let is_text = matches!(source, Source::Text { .. } | Source::Blocks(_));
+    match name {
+        Some(name) if *kind == MediaKind::Document && !is_text && !terms.native => parts.push(Part::text(&**name)),
+        Some(_) if !is_text && !terms.native => losses.dropped(*at, "name"),
+        _ => {}
     }
     let start = parts.len();
     match source {
@@ -36,19 +42,18 @@ pub fn parts<'r>(media: &'r Media<'_>, terms: Terms, losses: &mut Losses) -> Res
                 return Err(Unreachable);
             }
             let media_type = named_type(media_type.as_deref(), url, *kind, terms, *at, losses);
-            parts.push(Part::new(Data::File { uri: url, media_type, name: shown(name, terms, *at, losses) }));
+            parts.push(Part::new(Data::File { uri: url, media_type, name: shown(name, terms.native) }));
         }
         Source::Base64 { media_type, data } => {
             let media_type = official(media_type);
-            parts.push(Part::new(Data::Inline { media_type, data, name: shown(name, terms, *at, losses) }));
+            parts.push(Part::new(Data::Inline { media_type, data, name: shown(name, terms.native) }));
         }
         Source::File { id, dialect: Dialect::Gemini, media_type } => {
             let media_type = media_type.as_deref().map(official);
-            parts.push(Part::new(Data::File { uri: id, media_type, name: shown(name, terms, *at, losses) }));
+            parts.push(Part::new(Data::File { uri: id, media_type, name: shown(name, terms.native) }));
         }
         Source::File { id: _, dialect: _, media_type: _ } => return Err(Unreachable),
     }
-    let is_text = matches!(source, Source::Text { .. } | Source::Blocks(_));
     if let Some(first) = parts.get_mut(start) {
         first.resolution = resolution(detail.as_deref(), terms, *at, losses).filter(|_| !is_text);
         first.extra = own(extra, terms.native, losses);
@@ -79,11 +84,12 @@ fn within<'r>(
 ) -> Result<(), Unreachable> {
     for block in blocks {
         match block {
-            Block::Text(text) => {
-                if let Some(cache) = text.cache {
+            Block::Text(Text { text, citations: _, cache, seal: _, at: _, extra }) => {
+                if let Some(cache) = cache {
                     losses.dropped(cache.at, "");
                 }
-                parts.push(Part::text(&*text.text));
+                own(extra, terms.native, losses);
+                parts.push(Part::text(&**text));
             }
             Block::Media(media) => parts.extend(self::parts(media, terms, losses)?),
             other => losses.dropped(other.at(), ""),
@@ -99,14 +105,9 @@ fn titled<'r>(name: Option<&str>, text: &'r str) -> Cow<'r, str> {
     }
 }
 
-/// AI Studio knows no `displayName` in a request.
-fn shown<'r>(name: &'r Option<Cow<'_, str>>, terms: Terms, at: At, losses: &mut Losses) -> Option<&'r str> {
-    let name = name.as_deref()?;
-    if terms.native || terms.vertex {
-        return Some(name);
-    }
-    losses.dropped(at, "name");
-    None
+/// What the client called it, where the client is Gemini's. Others' models read a document's name: here it is said before.
+fn shown<'r>(name: &'r Option<Cow<'_, str>>, native: bool) -> Option<&'r str> {
+    name.as_deref().filter(|_| native)
 }
 
 /// Vertex demands a media type. What nobody said is read from the address, or guessed.
@@ -150,6 +151,7 @@ fn resolution(detail: Option<&str>, terms: Terms, at: At, losses: &mut Losses) -
     let level = match detail? {
         "auto" => return None,
         "low" => "MEDIA_RESOLUTION_LOW",
+        "medium" => "MEDIA_RESOLUTION_MEDIUM",
         "high" => "MEDIA_RESOLUTION_HIGH",
         _ => "",
     };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::chat::{Extra, Issuer, Losses, Seal, Thinking};
+use crate::dialect::gemini::REDACTED;
 use crate::json::{Node, Value, Writer};
 
 /// One part of a content.
@@ -50,9 +51,6 @@ pub enum Data<'r> {
     Raw(Cow<'r, str>),
 }
 
-/// Stands before what another dialect's redacted thinking is sealed with, so that it comes back as redacted.
-pub const REDACTED: &str = "redacted:";
-
 // === impl Part ===
 
 impl<'r> Part<'r> {
@@ -97,10 +95,14 @@ impl<'r> Part<'r> {
     }
 }
 
+/// Objects within the objects whose members were kept.
+const NESTED: [&str; 2] = ["thinkingConfig.", "functionCallingConfig."];
+
 /// The members of an object that were kept with its name in front, under their own.
 pub fn kept(w: &mut Writer<'_>, extra: &Extra<'_>, within: &str) {
     for member in &extra.0 {
-        if let Some(name) = member.name.strip_prefix(within).filter(|name| !name.contains('.')) {
+        let deeper = |name: &&str| NESTED.iter().any(|nested| name.starts_with(nested));
+        if let Some(name) = member.name.strip_prefix(within).filter(|name| !deeper(name)) {
             w.name(name).raw(&member.json);
         }
     }
@@ -160,7 +162,8 @@ impl Data<'_> {
 
 /// A call's arguments, which must be an object here.
 pub fn arguments(text: &str) -> (Cow<'_, str>, Fit) {
-    if text.trim().is_empty() {
+    // some models write `null` for nothing
+    if matches!(text.trim(), "" | "null") {
         return (Cow::Borrowed("{}"), Fit::Same);
     }
     if Node::parse(text.as_bytes()).is_ok_and(|node| matches!(node.value, Value::Object(_))) {

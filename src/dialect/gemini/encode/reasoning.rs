@@ -40,7 +40,7 @@ impl Thinking {
                 }
                 return Thinking::default();
             }
-            Thinks::Budget { least, most } => {
+            Thinks::Budget { least, most, stops } => {
                 let wanted = match (off, budget, effort, adaptive) {
                     (true, ..) => Some(0),
                     (false, Some(tokens), ..) => Some(*tokens),
@@ -50,7 +50,17 @@ impl Thinking {
                     }
                     (false, None, None, false) => None,
                 };
-                Thinking { budget: wanted.map(|tokens| fitting(tokens, least, most, asked, losses)), ..Self::default() }
+                Thinking {
+                    budget: wanted.map(|tokens| {
+                        // Flash can be told not to think; Pro cannot
+                        let fit = if tokens == 0 && stops { 0 } else { tokens.clamp(least, most) };
+                        if fit != tokens {
+                            losses.changed(asked.at, "budget");
+                        }
+                        i64::try_from(fit).unwrap_or(i64::MAX)
+                    }),
+                    ..Self::default()
+                }
             }
             Thinks::Level { minimal } => {
                 let wanted = match (off, effort, budget) {
@@ -101,16 +111,6 @@ impl Thinking {
         w.string_if("thinkingLevel", self.level.as_deref());
         w.boolean_if("includeThoughts", self.include);
     }
-}
-
-fn fitting(tokens: u64, least: u64, most: u64, asked: &Param<Reasoning<'_>>, losses: &mut Losses) -> i64 {
-    // 2.5 Flash can be told not to think, with 0; Pro cannot
-    let can_stop = least != 128;
-    let fit = if tokens == 0 && can_stop { 0 } else { tokens.clamp(least, most) };
-    if fit != tokens {
-        losses.changed(asked.at, "budget");
-    }
-    i64::try_from(fit).unwrap_or(i64::MAX)
 }
 
 fn level(

@@ -37,7 +37,8 @@ pub fn encode(request: &Request<'_>, to: &To<'_>) -> Encoded {
     config::tier(request, terms, &mut w, &mut losses);
     config::labels(request, terms, &mut w, &mut losses);
     if native {
-        for member in request.extra.0.iter().filter(|member| !member.name.contains('.')) {
+        let within = |name: &str| name.starts_with("generationConfig.") || name.starts_with("toolConfig.");
+        for member in request.extra.0.iter().filter(|member| !within(&member.name)) {
             w.name(&member.name).raw(&member.json);
         }
     }

@@ -165,7 +165,7 @@ impl Encoder {
                 let mut written = Vec::new();
                 let mut losses = std::mem::take(&mut self.losses);
                 if let Some(side) = self.side(choice) {
-                    parts(&whole, true, &mut written, &mut side.grounding, &mut losses);
+                    parts(&whole, false, &mut written, &mut side.grounding, &mut losses);
                 }
                 self.losses = losses;
                 for part in &written {
@@ -300,7 +300,8 @@ impl Encoder {
                 for (name, json) in self.facts.iter().filter(|(name, _)| index == 0 && is_of_candidate(name)) {
                     w.name(name).raw(json);
                 }
-                if !side.grounding.is_empty() && !(index == 0 && known("groundingMetadata")) {
+                let told = index == 0 && known("groundingMetadata");
+                if !told && !side.grounding.is_empty() {
                     w.name("groundingMetadata");
                     side.grounding.write(&mut w);
                 }

@@ -1,6 +1,7 @@
 //! Tools, and how the model is told to use them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::contents::Terms;
 use super::part::{kept, own};
@@ -60,7 +61,11 @@ fn declare(function: &Function<'_>, terms: Terms, w: &mut Writer<'_>, losses: &m
     w.name("name").string(name);
     w.string_if("description", description.as_deref());
     match kind {
-        CallKind::Function => w.raw_if("parametersJsonSchema", parameters.as_deref()),
+        CallKind::Function => {
+            // a schema that says nothing is refused
+            let said = |schema: &&str| terms.native || !matches!(schema.trim(), "{}" | "null");
+            w.raw_if("parametersJsonSchema", parameters.as_deref().filter(said));
+        }
         CallKind::Custom => {
             losses.changed(*at, "");
             w.name("parametersJsonSchema").raw(FREE_TEXT);
@@ -221,7 +226,15 @@ fn foreign_mode<'r>(
         return None;
     }
     let named = names.len();
-    names.retain(|name| request.tools.iter().any(|tool| matches!(tool, Tool::Function(f) if f.name == *name)));
+    let functions: HashSet<&str> = request
+        .tools
+        .iter()
+        .filter_map(|tool| match tool {
+            Tool::Function(function) => Some(&*function.name),
+            Tool::Server(_) => None,
+        })
+        .collect();
+    names.retain(|name| functions.contains(name));
     if names.len() < named {
         losses.changed(choice.at, "");
         if names.is_empty() {

@@ -30,7 +30,7 @@ struct Exchange {
 /// The recordings of the APIs whose names begin so. Empty without the corpus.
 fn exchanges(api: &str) -> Vec<Exchange> {
     let files = files("exchanges");
-    let all = files.iter().filter_map(|file| exchange(file)).filter(|exchange| exchange.api.starts_with(api));
+    let all = files.iter().filter_map(exchange).filter(|exchange| exchange.api.starts_with(api));
     all.collect()
 }
 

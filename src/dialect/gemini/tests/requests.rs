@@ -45,7 +45,7 @@ const SPELLINGS: [(&str, &str); 31] = [
 
 /// What a request says, without the liberties this codec takes on purpose: official spellings, `null` and empty objects left out,
 /// `thought: false` and the role of the system instruction left out, schemas as JSON Schema, one tool an object, base64 in the standard
-/// alphabet, levels in capitals.
+/// alphabet, levels in capitals, arguments of a call without any as an empty object.
 fn meaning(value: &Value) -> Value {
     let Value::Object(members) = value else { return value.clone() };
     let mut out = Map::new();
@@ -84,10 +84,13 @@ fn meaning(value: &Value) -> Value {
                 }
                 value
             }
-            // blocks of the provider's own tools are carried as they are; arguments and schemas are not protobuf's
-            ("functionCall" | "functionResponse" | "inlineData" | "fileData" | "functionDeclarations", value) => {
-                meaning(value)
+            ("functionCall", call) => {
+                let mut call = meaning(call);
+                call.as_object_mut().map(|members| members.entry("args").or_insert(json!({})));
+                call
             }
+            // blocks of the provider's own tools are carried as they are; arguments and schemas are not protobuf's
+            ("functionResponse" | "inlineData" | "fileData" | "functionDeclarations", value) => meaning(value),
             (_, value) => value.clone(),
         };
         out.insert(official.to_owned(), value);
@@ -285,5 +288,43 @@ fn what_cannot_be_a_request_is_refused() {
         r#"{"contents":[],"generationConfig":{"maxOutputTokens":"many"}}"#,
     ] {
         assert!(Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn many_calls_are_paired_in_little_time() {
+    let calls: Vec<Value> =
+        (0..20_000).map(|n| json!({ "functionCall": { "name": "f", "id": format!("id-{n}") } })).collect();
+    let results: Vec<Value> = (0..20_000)
+        .rev()
+        .map(|n| json!({ "functionResponse": { "name": "f", "id": format!("id-{n}"), "response": {} } }))
+        .collect();
+    let body = json!({ "contents": [{ "role": "model", "parts": calls }, { "parts": results }] }).to_string();
+    let request = Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).unwrap();
+    assert_eq!(request.turns[1].blocks.len(), 20_000);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_read_can_be_written(
+        part in "(\"text\":\"a\"|\"inlineData\":\\{\"data\":\"a_\"\\}|\"functionCall\":\\{\"name\":\"f\"(,\"id\":\"i\"|,\"x\":1)?\\}|\"functionResponse\":\\{\"name\":\"f\"(,\"response\":\\{\"(result|error|x)\":(1|\"a\"|\"\\{\\}\")\\})?\\}|\"fileData\":\\{\"fileUri\":\"data:a;base64,b\"\\}|\"x\":\\{\\}|\"toolCall\":\\{\\})(,\"thought\":(true|false))?(,\"thoughtSignature\":\"s\")?(,\"y\":2)?",
+        role in "user|model",
+        config in "(\"topK\":\"4\"|\"thinkingConfig\":\\{\"thinkingBudget\":(-1|0|5)\\}|\"a\\.b\":1|\"stopSequences\":\"x\")?",
+        dialect in 0usize..6,
+        model in "gemini-(3|2\\.5|2\\.0)-(pro|flash)",
+    ) {
+        let body = format!("{{\"contents\":[{{\"role\":\"{role}\",\"parts\":[{{{part}}},{{{part}}}]}}],\"generationConfig\":{{{config}}},\"a.b\":1}}");
+        let mut request = Gemini.decode_request(Node::parse(body.as_bytes()).unwrap()).unwrap();
+        request.dialect = Dialect::ALL[dialect];
+        let encoded = Gemini.encode_request(&request, &To { model: &model, manners: &manners(false) });
+        let again = json(&encoded.body);
+        proptest::prop_assert!(again["contents"].is_array());
+        if request.dialect == Dialect::Gemini {
+            proptest::prop_assert_eq!(&again["a.b"], &json!(1));
+            if config.contains("a.b") {
+                proptest::prop_assert_eq!(&again["generationConfig"]["a.b"], &json!(1));
+            }
+            proptest::prop_assert!(encoded.losses.is_empty());
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::citation;
 use crate::chat::block::{Native, Refusal};
-use crate::chat::{Block, Dialect, Extra, Logprob, Media, MediaKind, Source, Text};
-use crate::json::{At, Members, Node, Value, Wrong};
+use crate::chat::{Block, Cache, Dialect, Extra, Logprob, Media, MediaKind, Source, Text, Ttl};
+use crate::json::{At, Members, Node, Value, Writer, Wrong};
 
 /// Parts that nobody knows are kept under their type with this in front: an item of the same type is another thing.
 pub const PART: &str = "content.";
@@ -44,14 +44,50 @@ pub fn part<'a>(node: Node<'a>) -> Result<Block<'a>, Wrong> {
     })
 }
 
+/// `prompt_cache_breakpoint`. One that says more than a mark does stays as it is.
+fn cache(part: &mut Members<'_>) -> Option<Cache> {
+    let node = part.get("prompt_cache_breakpoint")?;
+    let mark = node.as_object()?;
+    let ttl = match mark.get("ttl").and_then(Node::as_str) {
+        None => None,
+        Some("30m") => Some(Ttl::FiveMinutes),
+        Some("12h") => Some(Ttl::OneHour),
+        Some(_) => return None,
+    };
+    let known = mark.iter().all(|(name, value)| match name {
+        "mode" => value.as_str() == Some("explicit"),
+        "ttl" => true,
+        _ => false,
+    });
+    let cache = known.then_some(Cache { ttl, at: node.at })?;
+    part.take("prompt_cache_breakpoint");
+    Some(cache)
+}
+
+/// The reverse: the shorter of the two terms is the short one, the longer the long one.
+pub fn write_cache(w: &mut Writer<'_>, cache: Option<Cache>) {
+    if let Some(Cache { ttl, at: _ }) = cache {
+        w.name("prompt_cache_breakpoint").object();
+        w.name("mode").string("explicit");
+        match ttl {
+            Some(Ttl::FiveMinutes) => w.name("ttl").string("30m"),
+            Some(Ttl::OneHour) => w.name("ttl").string("12h"),
+            None => {}
+        }
+        w.end_object();
+    }
+}
+
 fn text<'a>(mut part: Members<'a>, at: At) -> Result<Text<'a>, Wrong> {
     let text = part.take_string("text")?.unwrap_or_default();
+    let cache = cache(&mut part);
     let citations = part.take_array("annotations")?.unwrap_or_default();
     if part.get("logprobs").is_some_and(|l| l.as_array().is_some_and(<[_]>::is_empty)) {
         part.take("logprobs");
     }
     Ok(Text {
         citations: citations.into_iter().map(citation::read).collect(),
+        cache,
         at,
         extra: Extra::rest(part),
         ..Text::new(text)
@@ -65,16 +101,17 @@ fn image<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {
         (None, _) => stored(&mut part, at, "expected `image_url` or `file_id`")?,
     };
     let detail = part.take_string("detail")?;
-    Ok(Media { detail, ..media(MediaKind::Image, source, None, at, Extra::rest(part)) })
+    let cache = cache(&mut part);
+    Ok(Media { detail, cache, ..media(MediaKind::Image, source, None, at, Extra::rest(part)) })
 }
 
 fn file<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {
     let name = part.take_string("filename")?;
     let source = if let Some(data) = part.take_string("file_data")? {
         match Source::from_url(data) {
-            // base64 alone, as some vendors have it
+            // base64 alone, as some clients have it
             Source::Url { url, .. } if !url.contains(':') => {
-                Source::Base64 { media_type: "application/pdf".into(), data: url }
+                Source::Base64 { media_type: of_name(name.as_deref().unwrap_or_default()).into(), data: url }
             }
             source => source,
         }
@@ -88,7 +125,29 @@ fn file<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {
         _ => MediaKind::Document,
     };
     let detail = part.take_string("detail")?;
-    Ok(Media { detail, ..media(kind, source, name, at, Extra::rest(part)) })
+    let cache = cache(&mut part);
+    Ok(Media { detail, cache, ..media(kind, source, name, at, Extra::rest(part)) })
+}
+
+/// The media type a file's name promises.
+fn of_name(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "txt" | "log" => "text/plain",
+        "md" => "text/markdown",
+        "csv" => "text/csv",
+        "html" | "htm" => "text/html",
+        "json" => "application/json",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        _ => "application/pdf",
+    }
 }
 
 fn audio<'a>(mut part: Members<'a>, at: At) -> Result<Media<'a>, Wrong> {

@@ -91,7 +91,7 @@ pub fn facts<'a>(mut reply: Members<'a>) -> Result<Facts<'a>, Wrong> {
         Some(mut details) => details.take_string("reason")?,
         None => None,
     };
-    let error = reply.take_object("error")?;
+    let error = reply.take("error").and_then(|node| node.object().ok());
     for name in REPEATED {
         reply.take_raw(name);
     }

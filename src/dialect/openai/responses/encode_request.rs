@@ -147,7 +147,12 @@ fn reasoning(w: &mut Writer<'_>, request: &Request<'_>, model: &str, losses: &mu
         (None, ..) => None,
     };
     // what is not asked for is not shown
-    let summary = summary.filter(|word| word != "none");
+    let mut summary = summary.filter(|word| word != "none");
+    let mut effort = effort;
+    if !own(request) && !reasons(model) && (effort.take().is_some() | summary.take().is_some()) {
+        // such a model refuses the member
+        losses.dropped(at, "");
+    }
     if effort.is_some() || summary.is_some() || kept {
         w.name("reasoning").object();
         w.string_if("effort", effort.as_deref());
@@ -164,8 +169,8 @@ fn reasoning(w: &mut Writer<'_>, request: &Request<'_>, model: &str, losses: &mu
 fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     let name = name.strip_prefix("ft:").unwrap_or(name);
-    let never = ["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-"].iter().any(|prefix| name.starts_with(prefix));
-    !never && !(name.starts_with("gpt-5") && name.contains("chat"))
+    let talks = name.starts_with("gpt-5") && name.contains("chat");
+    !talks && !["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The nearest to not thinking at all that a model takes. `None`: nothing is known of it. (OpenAI, "Reasoning models", 2026-08.)

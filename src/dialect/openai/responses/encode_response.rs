@@ -40,6 +40,8 @@ pub fn write(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
     output.logprobs(logprobs.iter().map(output::logprob).collect());
     let items = output.items;
     let ending = Ending::of(stop.as_ref(), losses);
+    let last = items.len().saturating_sub(1);
+    let items: Vec<_> = (0..).zip(items).map(|(n, item)| (item, ending.of_item(n == last))).collect();
     envelope.write(&mut Writer::new(&mut encoded.body), Some(&ending), &items, usage.as_ref());
     encoded
 }

@@ -60,7 +60,7 @@ impl Envelope {
     }
 
     /// The `response` object. `ending` is `None` while it is in the making.
-    pub fn write(&self, w: &mut Writer<'_>, ending: Option<&Ending>, items: &[Item], usage: Option<&Usage>) {
+    pub fn write(&self, w: &mut Writer<'_>, ending: Option<&Ending>, items: &[(Item, Status)], usage: Option<&Usage>) {
         w.object();
         w.name("id").string(&self.id);
         w.name("object").string("response");
@@ -87,11 +87,7 @@ impl Envelope {
         }
         w.name("model").string(&self.model);
         w.name("output").array();
-        let last = items.len().saturating_sub(1);
-        for (n, item) in items.iter().enumerate() {
-            let cut = n == last && ending.is_some_and(|ending| ending.status == Status::Incomplete);
-            item.write(w, if cut { Status::Incomplete } else { Status::Completed });
-        }
+        items.iter().for_each(|(item, status)| item.write(w, *status));
         w.end_array();
         usage::write(w, usage);
         w.string_if("service_tier", self.service_tier.as_deref());
@@ -117,6 +113,11 @@ impl Ending {
         let Some(Stop { reason, sequence, detail }) = stop else { return done };
         if sequence.is_some() {
             losses.dropped(At::NOWHERE, "stop_sequence");
+        }
+        // a refusal's words are its part, a failure's its error
+        let said = matches!(reason, StopReason::Refusal | StopReason::MalformedCall | StopReason::Other(_));
+        if detail.is_some() && !said {
+            losses.dropped(At::NOWHERE, "stop_detail");
         }
         let mut changed = || losses.changed(At::NOWHERE, "stop_reason");
         let cut = |reason| Ending { status: Status::Incomplete, reason: Some(reason), error: None };
@@ -151,8 +152,8 @@ impl Ending {
         }
     }
 
-    /// The answer broke off with this error.
-    pub fn is_cut(&self) -> bool {
-        self.status == Status::Incomplete
+    /// The status of an item that ended with the answer: the last one is cut where the answer is.
+    pub fn of_item(&self, is_last: bool) -> Status {
+        if is_last && self.status == Status::Incomplete { Status::Incomplete } else { Status::Completed }
     }
 }

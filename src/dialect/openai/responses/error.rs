@@ -1,33 +1,7 @@
 //! What a provider's error says: of a refused call, of a failed answer, of an event in a stream.
 
-use std::borrow::Cow;
-
-use crate::dialect::Refusal;
 use crate::error::{Error, Kind, Refused};
 use crate::json::{Members, Node};
-
-/// Read the body of a reply of status 400 and up.
-pub fn read(status: u16, body: &[u8]) -> Refusal {
-    let mut refusal = Refusal {
-        reason: Refused::of_status(status),
-        message: Cow::Borrowed(""),
-        retry_after: None,
-        param: None,
-        code: None,
-    };
-    let Ok(node) = Node::parse_reply(body) else { return refusal };
-    let Some(body) = node.as_object() else { return refusal };
-    let error = body.get("error");
-    // xAI: {"code", "error": "..."}; the ChatGPT backend: {"detail": "..."}
-    let inner = error.and_then(Node::as_object).unwrap_or(body);
-    let text = |name: &str| inner.get(name).and_then(Node::as_str).map(str::to_owned);
-    let said = text("message").or_else(|| error.and_then(Node::as_str).map(str::to_owned)).or_else(|| text("detail"));
-    refusal.message = said.unwrap_or_default().into();
-    refusal.param = text("param");
-    refusal.code = text("code").or_else(|| text("type"));
-    refusal.reason = reason(refusal.code.as_deref().unwrap_or_default(), &refusal.message).unwrap_or(refusal.reason);
-    refusal
-}
 
 /// An error said within a stream: the event's or the failed answer's own object.
 pub fn in_stream(error: &Members<'_>) -> Error {

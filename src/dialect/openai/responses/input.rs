@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::content::PART;
+use super::content::{self, PART};
 use super::{citation, seals};
 use crate::chat::block::{Native, ServerCall, ServerResult};
 use crate::chat::{
-    Block, CallKind, Dialect, Extra, Issuer, Losses, Media, MediaKind, Role, Source, Text, Thinking, ToolCall,
+    Block, Cache, CallKind, Dialect, Extra, Issuer, Losses, Media, MediaKind, Role, Source, Text, Thinking, ToolCall,
     ToolResult, Turn,
 };
 use crate::json::{At, Writer};
@@ -104,7 +104,7 @@ impl Items<'_, '_> {
         self.w.name("content");
         match blocks {
             // the short form, where nothing speaks against it: an answer with an id is not an "easy" message
-            [Block::Text(text)] if extra.is_empty() && is_plain(text) => {
+            [Block::Text(text)] if extra.is_empty() && self.is_plain(text) => {
                 self.text_losses(text);
                 self.w.string(&text.text);
             }
@@ -141,8 +141,20 @@ impl Items<'_, '_> {
         self.w.end_array();
     }
 
+    /// Nothing but its text; of marks and seals what cannot be written is booked.
+    fn is_plain(&self, text: &Text<'_>) -> bool {
+        text.citations.is_empty() && text.extra.is_empty() && !(self.own() && text.cache.is_some())
+    }
+
+    /// Another dialect's mark is not made one of ours: the providers of this one cache by themselves.
+    fn own_mark(&mut self, cache: Option<Cache>) {
+        if self.own() {
+            content::write_cache(self.w, cache);
+        }
+    }
+
     fn text_losses(&mut self, text: &Text<'_>) {
-        if let Some(mark) = text.cache {
+        if let Some(mark) = text.cache.filter(|_| !self.own()) {
             self.losses.dropped(mark.at, "");
         }
         if text.seal.is_some() {
@@ -152,7 +164,7 @@ impl Items<'_, '_> {
 
     fn text(&mut self, text: &Text<'_>, place: Place) {
         self.text_losses(text);
-        let Text { text, citations, cache: _, seal: _, at, extra } = text;
+        let Text { text, citations, cache, seal: _, at, extra } = text;
         self.w.object();
         self.w.name("type").string(if place == Place::Answered { "output_text" } else { "input_text" });
         self.w.name("text").string(text);
@@ -167,6 +179,7 @@ impl Items<'_, '_> {
                 _ => self.losses.dropped(*at, "citations"),
             }
         }
+        self.own_mark(*cache);
         if !written.is_empty() {
             self.w.name("annotations").array();
             written.iter().for_each(|json| self.w.raw(json));
@@ -212,7 +225,7 @@ impl Items<'_, '_> {
 
     fn media(&mut self, media: &Media<'_>, place: Place) {
         let Media { kind, source, name, context, detail, citations, cache, seal, at, extra } = media;
-        if let Some(mark) = cache {
+        if let Some(mark) = cache.filter(|_| !self.own()) {
             self.losses.dropped(mark.at, "");
         }
         if seal.is_some() {
@@ -229,6 +242,8 @@ impl Items<'_, '_> {
             return self.omit(*kind, *at, place);
         }
         match (kind, source) {
+            // a file of any kind, as only this dialect sends them
+            (_, Source::Base64 { .. }) if self.own() && name.is_some() => self.file(media, detail.as_deref(), place),
             (MediaKind::Document, Source::Text { media_type: _, text }) => {
                 self.losses.changed(*at, "");
                 let title = name.as_deref().map(|name| format!("{name}\n\n")).unwrap_or_default();
@@ -298,6 +313,7 @@ impl Items<'_, '_> {
         if media.name.is_some() {
             self.losses.dropped(media.at, "name");
         }
+        self.own_mark(media.cache);
         self.extra(&media.extra);
         self.w.end_object();
     }
@@ -331,6 +347,7 @@ impl Items<'_, '_> {
                 self.losses.dropped(media.at, "detail");
             }
         }
+        self.own_mark(media.cache);
         self.extra(&media.extra);
         self.w.end_object();
     }
@@ -433,7 +450,7 @@ impl Items<'_, '_> {
         self.w.name("output");
         match blocks.as_slice() {
             [] => self.w.string(""),
-            [Block::Text(text)] if is_plain(text) => {
+            [Block::Text(text)] if self.is_plain(text) => {
                 self.text_losses(text);
                 self.w.string(&text.text);
             }
@@ -453,11 +470,6 @@ impl Items<'_, '_> {
         self.extra(&media.extra);
         self.w.end_object();
     }
-}
-
-/// Nothing but its text; marks and seals are booked elsewhere.
-fn is_plain(text: &Text<'_>) -> bool {
-    text.citations.is_empty() && text.extra.is_empty()
 }
 
 fn audio_format(media_type: &str) -> Option<&'static str> {

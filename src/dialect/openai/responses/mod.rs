@@ -29,6 +29,7 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+use super::refusal;
 use crate::chat::{Request, Response};
 use crate::dialect::{
     Abilities, Encoded, Framing, Inbound, Manners, Origin, Outbound, Refusal, ReplyTo, StreamDecoder, StreamEncoder, To,
@@ -82,6 +83,6 @@ impl Outbound for Responses {
     }
 
     fn decode_error(&self, status: u16, body: &[u8]) -> Refusal {
-        error::read(status, body)
+        refusal::decode_error(status, body)
     }
 }

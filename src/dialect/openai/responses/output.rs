@@ -6,7 +6,7 @@ use super::seals::{self, Bearer};
 use crate::chat::block::{ServerCall, ServerResult};
 use crate::chat::{CallKind, Dialect, ExtraMember, Logprob, Media, Seal, ServerToolKind, Source};
 use crate::dialect::ReplyTo;
-use crate::json::{Node, Writer};
+use crate::json::{Node, Object, Writer};
 
 /// One item of `output`.
 #[derive(Debug)]
@@ -241,7 +241,9 @@ impl Item {
     /// A call the provider ran itself. `None`: there is no item for it here.
     pub fn of_server_call(call: &ServerCall<'_>, ids: &Ids, n: usize) -> Option<Item> {
         let ServerCall { id, tool, name: _, input, native, at: _ } = call;
-        if let Some((Dialect::OpenAiResponses, json)) = native {
+        if let Some((Dialect::OpenAiResponses, json)) = native
+            && (*tool == ServerToolKind::CodeExecution || has_action(json))
+        {
             return Some(Item::Native { id: id.clone().into_owned(), json: json.clone().into_owned() });
         }
         let of = id.clone().into_owned();
@@ -316,6 +318,11 @@ impl Item {
 /// `encrypted_content`, for any client.
 pub fn encrypted(seal: &Seal<'_>, redacted: bool) -> String {
     seals::pack(seal, if redacted { Bearer::Redacted } else { Bearer::Thinking })
+}
+
+/// A search that says what it did; one vendor's older items do not.
+fn has_action(json: &str) -> bool {
+    Object::scan(json.as_bytes()).is_ok_and(|item| item.get("action").is_some())
 }
 
 fn action(kind: &str, name: &str, value: &str) -> String {

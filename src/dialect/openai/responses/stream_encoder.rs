@@ -24,9 +24,8 @@ pub struct Encoder {
     to: Told,
     envelope: Option<Envelope>,
     ids: Ids,
-    items: Vec<Item>,
-    /// Of each item: its last event was written.
-    done: Vec<bool>,
+    /// Each with its status: in progress until its last event is written.
+    items: Vec<(Item, Status)>,
     /// Where the blocks that are open stand.
     blocks: HashMap<u32, Place>,
     /// A call that is open but not announced: a seal may come yet, which goes in front.
@@ -85,7 +84,6 @@ impl Encoder {
             envelope: None,
             ids: Ids::new(None, to),
             items: Vec::new(),
-            done: Vec::new(),
             blocks: HashMap::new(),
             held_call: None,
             closed_call: None,
@@ -118,17 +116,14 @@ impl Encoder {
     fn add(&mut self, item: Item, out: &mut Vec<u8>) -> usize {
         let n = self.items.len();
         self.frames.item(out, "response.output_item.added", n, &item, Status::InProgress);
-        self.items.push(item);
-        self.done.push(false);
+        self.items.push((item, Status::InProgress));
         n
     }
 
     /// Write an item's last event, once.
     fn finish(&mut self, n: usize, status: Status, out: &mut Vec<u8>) {
-        let (Some(item), Some(done)) = (self.items.get(n), self.done.get_mut(n)) else { return };
-        if std::mem::replace(done, true) {
-            return;
-        }
+        let Some((item, now @ Status::InProgress)) = self.items.get_mut(n) else { return };
+        *now = status;
         self.frames.before_done(out, n, item);
         self.frames.item(out, "response.output_item.done", n, item, status);
     }
@@ -139,7 +134,7 @@ impl Encoder {
             self.finish(n, Status::Completed, out);
         }
         let Some(n) = self.items.len().checked_sub(1) else { return };
-        if matches!(self.items.get(n), Some(Item::Message { .. })) && !self.has_open_part(n) {
+        if matches!(self.items.get(n), Some((Item::Message { .. }, _))) && !self.has_open_part(n) {
             self.finish(n, Status::Completed, out);
         }
     }
@@ -198,7 +193,7 @@ impl Encoder {
             self.finish(n, Status::Completed, out);
         }
         let last = self.items.len().saturating_sub(1);
-        let joins = matches!(self.items.last(), Some(Item::Message { .. })) && self.done.get(last) == Some(&false);
+        let joins = matches!(self.items.last(), Some((Item::Message { .. }, Status::InProgress)));
         let item = if joins {
             last
         } else {
@@ -206,7 +201,7 @@ impl Encoder {
             self.add(Item::Message { id, parts: Vec::new(), phase: None }, out)
         };
         let mut number = 0;
-        if let Some(Item::Message { id, parts, .. }) = self.items.get_mut(item) {
+        if let Some((Item::Message { id, parts, .. }, _)) = self.items.get_mut(item) {
             number = parts.len();
             let part = Part { refusal, ..Part::default() };
             self.frames.part(out, "response.content_part.added", (item, id), number, &part);
@@ -247,7 +242,7 @@ impl Encoder {
                 match Item::of_server_call(call, &self.ids, n) {
                     Some(item) => {
                         self.add(item, out);
-                        if let Some(item @ (Item::Search { .. } | Item::Program { .. })) = self.items.get(n) {
+                        if let Some((item @ (Item::Search { .. } | Item::Program { .. }), _)) = self.items.get(n) {
                             return self.frames.server_call(out, n, item);
                         }
                         self.finish(n, Status::Completed, out);
@@ -268,10 +263,10 @@ impl Encoder {
     }
 
     fn server_result(&mut self, result: &ServerResult<'_>, out: &mut Vec<u8>) {
-        let Some(n) = self.items.iter().rposition(|item| item.can_hold(result)) else {
+        let Some(n) = self.items.iter().rposition(|(item, _)| item.can_hold(result)) else {
             return self.losses.dropped(result.at, "");
         };
-        if let Some(item) = self.items.get_mut(n) {
+        if let Some((item, _)) = self.items.get_mut(n) {
             item.add_result(result);
         }
         self.finish(n, Status::Completed, out);
@@ -293,7 +288,7 @@ impl Encoder {
     }
 
     fn text(&mut self, item: usize, part: usize, text: &str, out: &mut Vec<u8>) {
-        if let Some(Item::Message { id, parts, .. }) = self.items.get_mut(item)
+        if let Some((Item::Message { id, parts, .. }, _)) = self.items.get_mut(item)
             && let Some(place) = parts.get_mut(part)
         {
             place.text.push_str(text);
@@ -302,7 +297,7 @@ impl Encoder {
     }
 
     fn close_part(&mut self, item: usize, part: usize, out: &mut Vec<u8>) {
-        if let Some(Item::Message { id, parts, .. }) = self.items.get(item)
+        if let Some((Item::Message { id, parts, .. }, _)) = self.items.get(item)
             && let Some(place) = parts.get(part)
         {
             self.frames.text_done(out, (item, id), part, place);
@@ -320,7 +315,7 @@ impl Encoder {
                 if citation::loses(&citation) {
                     self.losses.dropped(At::NOWHERE, "citations");
                 }
-                if let Some(Item::Message { id, parts, .. }) = self.items.get_mut(*item)
+                if let Some((Item::Message { id, parts, .. }, _)) = self.items.get_mut(*item)
                     && let Some(place) = parts.get_mut(*part)
                 {
                     match citation::write(&citation, place.text.chars().count() as u64) {
@@ -334,7 +329,7 @@ impl Encoder {
             }
             (Place::Part { item, part, .. }, Delta::Logprobs(list)) => {
                 let list: Vec<String> = list.iter().map(output::logprob).collect();
-                if let Some(Item::Message { id, parts, .. }) = self.items.get_mut(*item)
+                if let Some((Item::Message { id, parts, .. }, _)) = self.items.get_mut(*item)
                     && let Some(place) = parts.get_mut(*part).filter(|part| !part.refusal)
                 {
                     // they belong to the text just sent
@@ -358,7 +353,7 @@ impl Encoder {
             }
             (Place::HeldCall { .. }, Delta::Seal(seal)) => self.add_seal(&seal, Bearer::Thinking, out),
             (Place::Call { item, .. }, Delta::Arguments(text)) => {
-                if let Some(Item::Call { id, kind, arguments, .. }) = self.items.get_mut(*item) {
+                if let Some((Item::Call { id, kind, arguments, .. }, _)) = self.items.get_mut(*item) {
                     arguments.push_str(&text);
                     self.frames.arguments(out, (*item, id), *kind, &text);
                 }
@@ -370,7 +365,7 @@ impl Encoder {
     }
 
     fn open_thought(&mut self, item: usize, summary: bool, out: &mut Vec<u8>) {
-        if let Some(Item::Reasoning { id, summary: shown, content, .. }) = self.items.get_mut(item) {
+        if let Some((Item::Reasoning { id, summary: shown, content, .. }, _)) = self.items.get_mut(item) {
             let list = if summary { shown } else { content };
             list.push(String::new());
             self.frames.thought_part(out, "added", (item, id), summary, list.len() - 1, "");
@@ -378,7 +373,7 @@ impl Encoder {
     }
 
     fn thought(&mut self, item: usize, summary: bool, text: &str, out: &mut Vec<u8>) {
-        if let Some(Item::Reasoning { id, summary: shown, content, .. }) = self.items.get_mut(item) {
+        if let Some((Item::Reasoning { id, summary: shown, content, .. }, _)) = self.items.get_mut(item) {
             let list = if summary { shown } else { content };
             let n = list.len().saturating_sub(1);
             if let Some(last) = list.last_mut() {
@@ -390,7 +385,7 @@ impl Encoder {
 
     fn close_thought(&mut self, item: usize, current: Option<(u32, bool)>, out: &mut Vec<u8>) {
         let Some((_, summary)) = current else { return };
-        if let Some(Item::Reasoning { id, summary: shown, content, .. }) = self.items.get(item) {
+        if let Some((Item::Reasoning { id, summary: shown, content, .. }, _)) = self.items.get(item) {
             let list = if summary { shown } else { content };
             let text = list.last().map(String::as_str).unwrap_or_default();
             let n = list.len().saturating_sub(1);
@@ -410,7 +405,7 @@ impl Encoder {
             }
             Some(Place::Thinking { item, redacted, apart: _, current, seal }) => {
                 self.close_thought(item, current, out);
-                if let (Some(Item::Reasoning { encrypted, .. }), Some(seal)) = (self.items.get_mut(item), seal) {
+                if let (Some((Item::Reasoning { encrypted, .. }, _)), Some(seal)) = (self.items.get_mut(item), seal) {
                     *encrypted = Some(output::encrypted(&seal, redacted));
                 }
                 self.finish(item, Status::Completed, out);
@@ -427,7 +422,7 @@ impl Encoder {
     }
 
     fn close_call(&mut self, item: usize, out: &mut Vec<u8>) {
-        if let Some(Item::Call { id, kind, arguments, .. }) = self.items.get_mut(item) {
+        if let Some((Item::Call { id, kind, arguments, .. }, _)) = self.items.get_mut(item) {
             if arguments.is_empty() && *kind == CallKind::Function {
                 arguments.push_str("{}");
                 self.frames.arguments(out, (item, id), *kind, "{}");
@@ -447,7 +442,8 @@ impl Encoder {
     }
 
     fn stop(&mut self, stop: &Stop<'_>, out: &mut Vec<u8>) {
-        let says_no = |item: &Item| matches!(item, Item::Message { parts, .. } if parts.iter().any(|p| p.refusal));
+        let says_no =
+            |item: &(Item, Status)| matches!(&item.0, Item::Message { parts, .. } if parts.iter().any(|p| p.refusal));
         if stop.reason == StopReason::Refusal && !self.items.iter().any(says_no) {
             let Place::Part { item, part, .. } = self.open_part(true, out) else { return };
             self.text(item, part, stop.detail.as_deref().unwrap_or(DECLINED), out);
@@ -468,8 +464,7 @@ impl Encoder {
             None => Ending::of(None, &mut self.losses),
         };
         for n in 0..self.items.len() {
-            let cut = ending.is_cut() && n + 1 == self.items.len();
-            self.finish(n, if cut { Status::Incomplete } else { Status::Completed }, out);
+            self.finish(n, ending.of_item(n + 1 == self.items.len()), out);
         }
         let name = match ending.status {
             Status::Completed => "response.completed",

@@ -216,17 +216,16 @@ impl Items {
             Block::Text(Text { text, citations, mut extra, .. }) => {
                 let logprobs = take_logprobs(&mut extra);
                 let Some(part) = self.reach(n, index, false, out)? else { return Ok(()) };
-                part.say_rest(text, false, out);
+                part.say_rest(text, out);
                 for citation in citations.into_iter().skip(part.citations) {
-                    part.citations += 1;
-                    out.push(Event::Delta { choice: 0, block: part.block, delta: Delta::Citation(citation) });
+                    part.say_citation(citation, out);
                 }
                 part.say_logprobs(logprobs, done, out);
                 part.done |= done;
             }
             Block::Refusal(refusal) => {
                 if let Some(part) = self.reach(n, index, true, out)? {
-                    part.say_rest(refusal.text, true, out);
+                    part.say_rest(refusal.text, out);
                     part.done |= done;
                 }
             }
@@ -239,7 +238,7 @@ impl Items {
                     let block = self.open(Open::Whole(other), out);
                     out.push(Event::Close { choice: 0, block });
                     if let Some(Item { shape: Shape::Message(parts), .. }) = self.items.get_mut(&n) {
-                        parts.push(Part { done: true, open: false, ..Part::new(index, block) });
+                        parts.push(Part { done: true, open: false, ..Part::new(index, block, false) });
                     }
                 }
             }
@@ -259,7 +258,7 @@ impl Items {
     ) -> Result<(), Garbled> {
         let n = self.number(key);
         let Some(part) = self.reach(n, index, refusal, out)? else { return Ok(()) };
-        part.say(text, refusal, out);
+        part.say(text, out);
         part.say_logprobs(logprobs.map(content::logprobs).unwrap_or_default(), false, out);
         Ok(())
     }
@@ -275,7 +274,7 @@ impl Items {
     ) -> Result<(), Garbled> {
         let n = self.number(key);
         let Some(part) = self.reach(n, index, refusal, out)? else { return Ok(()) };
-        part.say_rest(text, refusal, out);
+        part.say_rest(text, out);
         part.say_logprobs(logprobs.map(content::logprobs).unwrap_or_default(), true, out);
         Ok(())
     }
@@ -289,9 +288,7 @@ impl Items {
     ) -> Result<(), Garbled> {
         let n = self.number(key);
         let Some(part) = self.reach(n, index, false, out)? else { return Ok(()) };
-        part.citations += 1;
-        let delta = Delta::Citation(citation::read(node));
-        out.push(Event::Delta { choice: 0, block: part.block, delta });
+        part.say_citation(citation::read(node), out);
         Ok(())
     }
 
@@ -481,7 +478,7 @@ impl Items {
             self.refused |= refusal;
             let block = self.open(if refusal { Open::Refusal } else { Open::Text }, out);
             if let Some(Item { shape: Shape::Message(parts), .. }) = self.items.get_mut(&n) {
-                parts.push(Part::new(index, block));
+                parts.push(Part::new(index, block, refusal));
             }
         }
         let Some(Item { shape: Shape::Message(parts), .. }) = self.items.get_mut(&n) else { return Ok(None) };

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::chat::{Delta, Event, Logprob};
+use crate::chat::{Citation, Delta, Event, Logprob};
 
 /// A part of a message: a block of its own.
 #[derive(Debug)]
 pub struct Part {
     pub index: u64,
     pub block: u32,
+    pub refusal: bool,
     /// Bytes of the text said.
     pub sent: usize,
     pub citations: usize,
@@ -51,21 +52,21 @@ pub fn push_thought<'f>(
 // === impl Part ===
 
 impl Part {
-    pub fn new(index: u64, block: u32) -> Self {
-        Part { index, block, sent: 0, citations: 0, logprobs: false, open: true, done: false }
+    pub fn new(index: u64, block: u32, refusal: bool) -> Self {
+        Part { index, block, refusal, sent: 0, citations: 0, logprobs: false, open: true, done: false }
     }
 
-    pub fn say<'f>(&mut self, text: Cow<'f, str>, refusal: bool, out: &mut Vec<Event<'f>>) {
+    pub fn say<'f>(&mut self, text: Cow<'f, str>, out: &mut Vec<Event<'f>>) {
         self.sent += text.len();
         if !text.is_empty() {
-            let delta = if refusal { Delta::Refusal(text) } else { Delta::Text(text) };
+            let delta = if self.refusal { Delta::Refusal(text) } else { Delta::Text(text) };
             out.push(Event::Delta { choice: 0, block: self.block, delta });
         }
     }
 
-    pub fn say_rest<'f>(&mut self, text: Cow<'f, str>, refusal: bool, out: &mut Vec<Event<'f>>) {
+    pub fn say_rest<'f>(&mut self, text: Cow<'f, str>, out: &mut Vec<Event<'f>>) {
         if let Some(rest) = rest(text, self.sent) {
-            self.say(rest, refusal, out);
+            self.say(rest, out);
         }
     }
 
@@ -76,6 +77,13 @@ impl Part {
         }
         self.logprobs = true;
         out.push(Event::Delta { choice: 0, block: self.block, delta: Delta::Logprobs(list) });
+    }
+
+    pub fn say_citation<'f>(&mut self, citation: Citation<'f>, out: &mut Vec<Event<'f>>) {
+        self.citations += 1;
+        if !self.refusal {
+            out.push(Event::Delta { choice: 0, block: self.block, delta: Delta::Citation(citation) });
+        }
     }
 
     pub fn close(&mut self, out: &mut Vec<Event<'_>>) {

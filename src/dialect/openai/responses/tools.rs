@@ -242,6 +242,14 @@ fn location(w: &mut Writer<'_>, place: &str) {
 /// `tool_choice`.
 pub fn write_choice(w: &mut Writer<'_>, request: &Request<'_>, losses: &mut Losses) {
     let Some(Param { value: choice, at }) = &request.tool_choice else { return };
+    let own = request.dialect == Dialect::OpenAiResponses;
+    if !own && !matches!(choice, ToolChoice::Tool(_)) && !request.tools.iter().any(sayable) {
+        // a choice of nothing is refused
+        if matches!(choice, ToolChoice::Required | ToolChoice::Allowed { .. }) {
+            losses.dropped(*at, "");
+        }
+        return;
+    }
     if let ToolChoice::Tool(name) = choice
         && unsayable(request, name)
     {
