@@ -292,7 +292,7 @@ impl Decoder {
             stop.sequence = response::stop_sequence(fields).map(|sequence| Cow::Owned(sequence.to_owned()));
         }
         out.push(Event::Stop { choice: 0, stop });
-        if let Some(fields) = fields {
+        if let Some(fields) = fields.filter(|fields| !response::says_only_the_sequence(fields)) {
             out.push(extra("additionalModelResponseFields", &fields));
         }
         Ok(())
@@ -304,7 +304,8 @@ impl Decoder {
         if let Some(usage) = event.take("usage").as_ref().and_then(usage::read) {
             out.push(Event::Usage(usage));
         }
-        for name in ["metrics", "trace", "performanceConfig", "serviceTier"] {
+        // not `metrics`: the time it took, which the gateway measures itself
+        for name in ["trace", "performanceConfig", "serviceTier"] {
             if let Some(node) = event.take(name) {
                 out.push(extra(name, &node));
             }
