@@ -304,11 +304,10 @@ impl Decoder {
         if let Some(usage) = event.take("usage").as_ref().and_then(usage::read) {
             out.push(Event::Usage(usage));
         }
-        // not `metrics`: the time it took, which the gateway measures itself
-        for name in ["trace", "performanceConfig", "serviceTier"] {
-            if let Some(node) = event.take(name) {
-                out.push(extra(name, &node));
-            }
+        // the time it took, which the gateway measures itself
+        event.take("metrics");
+        for (name, node) in event.into_iter().filter(|(_, node)| !node.is_null()) {
+            out.push(extra(name, &node));
         }
         if self.stopped {
             self.ended = true;
@@ -361,6 +360,6 @@ fn cite(block: u32, sources: Vec<Citation<'static>>, out: &mut Vec<Event<'_>>) {
     }
 }
 
-fn extra<'f>(name: &'static str, node: &Node<'f>) -> Event<'f> {
-    Event::Extra { dialect: Dialect::Bedrock, name: Cow::Borrowed(name), json: Cow::Borrowed(node.raw) }
+fn extra<'f>(name: impl Into<Cow<'f, str>>, node: &Node<'f>) -> Event<'f> {
+    Event::Extra { dialect: Dialect::Bedrock, name: name.into(), json: Cow::Borrowed(node.raw) }
 }
