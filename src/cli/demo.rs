@@ -30,7 +30,22 @@ pub struct Demo {
     pace_ms: u64,
 }
 
-/// Models of the demo; each is carried to the simulator under its own name.
+/// The providers that speak another dialect: where their API begins, what else they need, and a model of theirs.
+const DIALECTS: [(&str, &str, &str, &str, &str); 4] = [
+    ("anthropic", "/v1", API_KEY, "claude-sonnet-4-5", "claude-sonnet-4-5"),
+    ("gemini", "/v1beta", API_KEY, "gemini-2.5-flash", "gemini-2.5-flash"),
+    (
+        "bedrock",
+        "",
+        "region: us-east-1, access_key_id: AKIASIMULATED, secret_access_key: simulated-secret-access-key",
+        "nova-lite",
+        "us.amazon.nova-lite-v1:0",
+    ),
+    ("cohere", "", API_KEY, "command-a", "command-a-03-2025"),
+];
+const API_KEY: &str = "api_key: simulated-provider-key";
+
+/// Models of the first provider; each is carried to the simulator under its own name.
 const MODELS: [&str; 23] = [
     "gpt-4o-mini",
     "gpt-4o",
@@ -103,11 +118,15 @@ fn simulate(pace_ms: u64) -> std::io::Result<SocketAddr> {
 }
 
 fn configuration(arguments: &Demo, provider: SocketAddr) -> String {
-    let models: String = MODELS.iter().map(|m| format!("  {m}: sim/{m}\n")).collect();
+    let mut models: String = MODELS.iter().map(|m| format!("  {m}: sim/{m}\n")).collect();
+    let mut providers = format!("  sim: {{kind: openai, base_url: \"http://{provider}/v1\", {API_KEY}}}\n");
+    for (name, path, credential, model, theirs) in DIALECTS {
+        providers += &format!("  {name}: {{base_url: \"http://{provider}{path}\", {credential}}}\n");
+        models += &format!("  {model}: \"{name}/{theirs}\"\n");
+    }
     let key = serde_json::Value::from(arguments.key.as_str());
     format!(
-        "listen: {}\nadmin: {{listen: \"{}\"}}\nlog: {{access: stdout}}\n\
-         providers:\n  sim: {{kind: openai, base_url: \"http://{provider}/v1\", api_key: simulated-provider-key}}\n\
+        "listen: {}\nadmin: {{listen: \"{}\"}}\nlog: {{access: stdout}}\nproviders:\n{providers}\
          opaque: {{provider: sim}}\nmodels:\n{models}keys:\n  - {{name: demo, key: {key}}}\n",
         arguments.listen, arguments.admin
     )
@@ -129,6 +148,12 @@ print(client.chat.completions.create(model="gpt-4o-mini", messages=[{{"role": "u
 import OpenAI from "openai";
 const client = new OpenAI({{ baseURL: "http://{base}/v1", apiKey: "{key}" }});
 console.log((await client.responses.create({{ model: "gpt-4o-mini", input: "Hello!" }})).output_text);
+
+Any client, any model: OpenAI's SDK to claude-sonnet-4-5, nova-lite or command-a as above, and Anthropic's API to a Gemini model:
+
+curl http://{base}/v1/messages \
+  -H "x-api-key: {key}" -H "Content-Type: application/json" \
+  -d '{{"model":"gemini-2.5-flash","max_tokens":200,"messages":[{{"role":"user","content":"Hello!"}}]}}'
 
 Metrics: curl http://{admin}/metrics     Misbehaving models: sim-429 sim-500 sim-hang sim-cut sim-slow sim-think ...
 One JSON line per call follows on stdout. Ctrl-C ends it.

@@ -19,6 +19,7 @@ use super::proxy::Shared;
 use super::router::Inquiry;
 use super::{bridge, fault, intake, reply, splice, task};
 use crate::call::{Call, Lane};
+use crate::chat::How;
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
 use crate::dialect::{Framing, Grammar, Operation, StreamForm};
@@ -37,6 +38,9 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const AWS_EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+
+/// So many of a client's features in trial are told as lost.
+const BETAS: usize = 32;
 
 /// What is asked of a provider, beside the body.
 pub struct Asking {
@@ -70,7 +74,9 @@ pub async fn run(
     call.provider = Some(target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&target.model));
 
-    match route::way(&target, inquiry.operation)? {
+    let way = route::way(&target, inquiry.operation)?;
+    betas(session, call, inquiry, &target, way);
+    match way {
         Way::Splice => {
             call.lane = Some(Lane::Splice);
             let spliced = Splice::new(&envelope, inquiry.operation, &target);
@@ -98,6 +104,22 @@ pub async fn run(
             call.lane = Some(if to.is_some() { Lane::Bridge } else { Lane::Local });
             task::count(shared, session, call, &envelope, inquiry, to, &target).await
         }
+    }
+}
+
+/// Features in trial that the client asks for and the provider is not told of: in the ledger, but never a reason to refuse, since they come
+/// with every call of some clients.
+fn betas(session: &Session, call: &mut Call, inquiry: &Inquiry, target: &Target, way: Way) {
+    if inquiry.operation.grammar() != Grammar::Anthropic {
+        return;
+    }
+    let headers = &session.req_header().headers;
+    let Some(offer) = target.provider.offer(&target.model) else { return };
+    let provider::Betas { kept, dropped } = provider::betas(offer, headers);
+    let told = if way == Way::Splice { Vec::new() } else { kept };
+    for beta in dropped.into_iter().chain(told).take(BETAS) {
+        call.losses.places.push((format!("anthropic-beta:{beta}"), How::Dropped));
+        call.losses.count += 1;
     }
 }
 

@@ -1,11 +1,15 @@
 //! What a simulated model says: one question in, one deterministic answer out, whatever the API it came over.
 //!
 //! Owns the choice between text, JSON and a tool call, the cut at `max_tokens` and `stop`, and the token count. It does not know
-//! any wire shape: `chat`, `completions` and `responses` read the question and write the answer.
+//! any wire shape: the files of the APIs read the question and write the answer.
 //!
 //! A token here is a *piece*: a run of letters, digits or signs of at most eight characters with the white space before it. The
 //! count is near what OpenAI's tokenizers give for English, and exactly what the stream sends: a piece a chunk.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::schema;
@@ -14,6 +18,11 @@ use super::schema;
 const ECHO: usize = 160;
 /// Pieces in the answer of `sim-long`.
 const LONG: usize = 2_000;
+/// With more functions than this it calls none of its own accord: whoever offers so many is an agent, and would run what was
+/// called on the user's machine.
+const MOST_TOOLS: usize = 6;
+/// What it thinks when it is asked to think.
+const THOUGHT: &str = "The user wants an answer. I am a simulation, so I say so and repeat the question.";
 
 /// A question, as far as the answer depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +41,10 @@ pub(super) struct Question {
     pub(super) long: bool,
     /// Hidden reasoning tokens to bill.
     pub(super) reasoning_tokens: u64,
+    /// The user wants to see thoughts.
+    pub(super) thinks: bool,
+    /// Something in the request is marked to be kept in a cache: half of the input then counts as read from it.
+    pub(super) marked: bool,
 }
 
 /// A function the model may call.
@@ -46,6 +59,8 @@ pub(super) enum Choice {
     #[default]
     Free,
     Never,
+    /// Whichever, but one.
+    Must,
     /// This function and no other.
     Named(String),
 }
@@ -60,8 +75,12 @@ pub(super) enum Format {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answer {
+    /// Pieces of the thoughts before it; none unless they were wanted.
+    pub(super) thought: Vec<String>,
     pub(super) say: Say,
     pub(super) finish: Finish,
+    /// The stop sequence that ended it.
+    pub(super) stopped_by: Option<String>,
     pub(super) usage: Usage,
 }
 
@@ -80,10 +99,11 @@ pub(super) enum Finish {
     ToolCall,
 }
 
-/// Tokens as billed; `reasoning` is part of `output`.
+/// Tokens as billed; `cached` is part of `input`, `reasoning` of `output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Usage {
     pub(super) input: u64,
+    pub(super) cached: u64,
     pub(super) output: u64,
     pub(super) reasoning: u64,
 }
@@ -92,32 +112,40 @@ pub(super) struct Usage {
 
 impl Question {
     pub(super) fn answer(&self) -> Answer {
-        let answer = |say: Say, finish: Finish, pieces: usize| {
-            let output = pieces as u64 + self.reasoning_tokens;
-            let usage = Usage { input: self.input_tokens, output, reasoning: self.reasoning_tokens };
-            Answer { say, finish, usage }
+        let thought = if self.thinks { split(THOUGHT) } else { Vec::new() };
+        let reasoning = self.reasoning_tokens + thought.len() as u64;
+        let cached = if self.marked { self.input_tokens / 2 } else { 0 };
+        let answer = |say: Say, finish: Finish, stopped_by: Option<String>, pieces: usize| {
+            let usage = Usage { input: self.input_tokens, cached, output: pieces as u64 + reasoning, reasoning };
+            Answer { thought: thought.clone(), say, finish, stopped_by, usage }
         };
         if let Some(tool) = self.tool() {
             let arguments: Vec<String> = split(&schema::example(&tool.parameters).to_string());
             let tokens = arguments.len() + split(&tool.name).len();
-            return answer(Say::Call { name: tool.name.clone(), arguments }, Finish::ToolCall, tokens);
+            return answer(Say::Call { name: tool.name.clone(), arguments }, Finish::ToolCall, None, tokens);
         }
-        let mut pieces = if self.long { long() } else { split(&self.stopped(self.text())) };
+        let (mut pieces, stopped_by) = if self.long {
+            (long(), None)
+        } else {
+            let (text, stop) = self.stopped(self.text());
+            (split(&text), stop)
+        };
         let room = self.max_tokens.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         let finish = if pieces.len() > room { Finish::Length } else { Finish::Stop };
         pieces.truncate(room);
         let tokens = pieces.len();
-        answer(Say::Text(pieces), finish, tokens)
+        answer(Say::Text(pieces), finish, stopped_by.filter(|_| finish == Finish::Stop), tokens)
     }
 
-    /// The function to call: the named one or the first, unless a result is already there.
+    /// The function to call: the named one or the first, unless a result is already there or they are many.
     fn tool(&self) -> Option<&Tool> {
         if self.tool_result.is_some() {
             return None;
         }
         match &self.choice {
             Choice::Never => None,
-            Choice::Free => self.tools.first(),
+            Choice::Free => self.tools.first().filter(|_| self.tools.len() <= MOST_TOOLS),
+            Choice::Must => self.tools.first(),
             Choice::Named(name) => self.tools.iter().find(|tool| tool.name == *name),
         }
     }
@@ -136,11 +164,17 @@ impl Question {
         }
     }
 
-    /// The text up to the first stop sequence.
-    fn stopped(&self, mut text: String) -> String {
-        let end = self.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-        text.truncate(end.unwrap_or(text.len()));
-        text
+    /// The text up to the first stop sequence, and that one.
+    fn stopped(&self, mut text: String) -> (String, Option<String>) {
+        let found = self.stop.iter().filter(|stop| !stop.is_empty());
+        let first = found.filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min();
+        match first {
+            Some((end, stop)) => {
+                text.truncate(end);
+                (text, Some(stop.clone()))
+            }
+            None => (text, None),
+        }
     }
 }
 
@@ -173,6 +207,13 @@ impl Usage {
             "total_tokens": self.input + self.output
         })
     }
+}
+
+/// What stands for a provider's signature of thoughts: it can be checked when it comes back.
+pub(super) fn signature(thoughts: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    thoughts.hash(&mut hasher);
+    STANDARD.encode(format!("simulated-signature-{:016x}", hasher.finish()))
 }
 
 /// The pieces of a text, in order and without loss.

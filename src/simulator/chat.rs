@@ -149,6 +149,7 @@ fn tools(task: &Task<'_>) -> Result<Vec<Tool>, Fault> {
 pub(super) fn choice(choice: Option<&Value>) -> Choice {
     match choice {
         Some(Value::String(word)) if word == "none" => Choice::Never,
+        Some(Value::String(word)) if word == "required" => Choice::Must,
         Some(object @ Value::Object(_)) => {
             let name = object.pointer("/function/name").or_else(|| object.get("name")).and_then(Value::as_str);
             name.map_or(Choice::Free, |name| Choice::Named(name.to_owned()))

@@ -82,7 +82,7 @@ fn inputs(input: Option<&Value>) -> Result<Vec<(String, u64)>, Fault> {
 }
 
 /// The sum of its words' directions, of length one, rounded to what an `f32` carries.
-fn vector(text: &str, dimensions: usize) -> Vec<f64> {
+pub(super) fn vector(text: &str, dimensions: usize) -> Vec<f64> {
     let mut sum = vec![0.0; dimensions];
     let lower = text.to_lowercase();
     let words = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());

@@ -1,13 +1,14 @@
 //! Error bodies in OpenAI's own words, and Azure's where they differ (platform.openai.com/docs/guides/error-codes; wording
-//! from recorded traffic).
+//! from recorded traffic). Those of the other APIs are in `grammar`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::grammar;
 use super::inquiry::Vendor;
 use super::reply::Reply;
 
-/// A refusal as the API words it: `{"error": {"message", "type", "param", "code"}}`.
+/// A refusal as the API words it, in OpenAI's terms: `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fault {
     pub(super) status: StatusCode,
@@ -161,8 +162,11 @@ impl Fault {
         let body = match (vendor, self.at_azure) {
             (Vendor::Azure, Some((code, message))) => json!({ "error": { "code": code, "message": message } }),
             (Vendor::Azure | Vendor::OpenAi, _) => self.body(),
+            (Vendor::Anthropic | Vendor::Gemini | Vendor::Bedrock | Vendor::Cohere, _) => grammar::body(self, vendor),
         };
         let reply = Reply::whole(self.status, "application/json", format!("{body:#}\n"));
+        let reply =
+            grammar::header(self, vendor).into_iter().fold(reply, |reply, (name, value)| reply.header(name, &value));
         self.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn transcription(task: &Task<'_>) -> Result<Reply, Fault> {
     let upload = task.upload.ok_or_else(|| Fault::missing("file"))?;
     let text = format!("This is a simulated transcript of {}: {} bytes.", upload.filename, upload.content.len());
     let seconds = (upload.content.len() / 16_000).max(1) as u64;
-    let usage = Usage { input: seconds * 10, output: count(&text), reasoning: 0 };
+    let usage = Usage { input: seconds * 10, output: count(&text), ..Usage::default() };
     let usage = json!({
         "type": "tokens",
         "input_tokens": usage.input,

@@ -1,23 +1,23 @@
-//! Simulated model providers that speak OpenAI's APIs: the ones behind `tollgate demo`, so that the first request works without
-//! an account, and the scripted upstream of the integration tests.
+//! Simulated model providers that speak OpenAI's APIs, and the conversations of Anthropic, Gemini, Bedrock and Cohere: the ones
+//! behind `tollgate demo`, so that the first request works without an account, and the scripted upstream of the integration tests.
 //!
 //! Owns a small HTTP/1.1 server, what it answers, and a [`Record`] of all it received. It stands alone: it uses nothing else of
 //! this crate. It is no model: answers are deterministic, name themselves as simulated and repeat the end of the question. It
 //! never calls out, and forgets everything when it is dropped. Shapes follow the OpenAI API reference
-//! (platform.openai.com/docs/api-reference) and recorded traffic; deliberately missing are fine-tuning, assistants, vector stores,
-//! uploads in parts and stored responses.
+//! (platform.openai.com/docs/api-reference), the references named in `anthropic`, `gemini`, `bedrock` and `cohere`, and recorded
+//! traffic; deliberately missing are fine-tuning, assistants, vector stores, uploads in parts and stored responses.
 //!
-//! Any model name works. With `tools` and a user's turn at the end it calls the first (or the chosen) function; with a
-//! `response_format` it answers in JSON that fits the schema. Some names misbehave:
+//! Any model name works. With a few `tools` and a user's turn at the end it calls the first (or the chosen) function; when a schema is
+//! given it answers in JSON that fits it; asked for thoughts it thinks first. Some names misbehave, each API in its own words:
 //!
 //! | model | what it does |
 //! | --- | --- |
-//! | `sim-429` | 429 with `retry-after: 1` and an exhausted `x-ratelimit-remaining-requests` |
-//! | `sim-500`, `sim-503` | a server error; overloaded |
+//! | `sim-429` | 429 with `retry-after: 1`, or what the API has for it |
+//! | `sim-500`, `sim-503` | a server error; overloaded (Anthropic: 529) |
 //! | `sim-400`, `sim-404` | an invalid parameter; no such model |
-//! | `sim-401` | an error that repeats the `authorization` and `host` it got: a leak, if it reaches a client |
-//! | `sim-context` | 400 `context_length_exceeded` |
-//! | `sim-filter` | 400 `content_filter` |
+//! | `sim-401` | an error that repeats the credential and `host` it got: a leak, if it reaches a client |
+//! | `sim-context` | the prompt is too long |
+//! | `sim-filter` | 400 `content_filter`, or an answer that says it was filtered |
 //! | `sim-flaky` | every second call is a 500, beginning with the second |
 //! | `sim-hang` | takes the request and never answers |
 //! | `sim-hang-stream` | a stream that falls silent after three chunks |
@@ -28,15 +28,22 @@
 //! | `sim-no-usage` | never reports usage |
 //! | `sim-long` | two thousand chunks, as fast as they go |
 //!
-//! The APIs stand under `/v1` and the prefixes other vendors use, and Azure's under
-//! `/openai/deployments/{model}/...?api-version=`.
+//! OpenAI's APIs stand under `/v1` and the prefixes other vendors use, and Azure's under
+//! `/openai/deployments/{model}/...?api-version=`; the others at `/v1/messages`, `/v1beta/models/{model}:{action}`,
+//! `/model/{model}/{action}` and `/v2/chat`.
 
 mod answer;
+mod anthropic;
+mod bedrock;
 mod chat;
+mod cohere;
 mod completions;
 mod embeddings;
+mod eventstream;
 mod fault;
 mod files;
+mod gemini;
+mod grammar;
 mod inquiry;
 mod media;
 mod models;
@@ -83,7 +90,7 @@ const LARGEST_BODY: usize = 512 << 20;
 pub struct Options {
     /// Tells simulators apart: it comes back as `openai-organization`.
     pub name: String,
-    /// When set, requests need `authorization: Bearer KEY` or `api-key: KEY`.
+    /// When set, requests need `authorization: Bearer KEY`, or the key in the header of their API; Bedrock's may be signed.
     pub api_key: Option<String>,
     /// Between two chunks of a stream.
     pub pace: Duration,
@@ -221,7 +228,7 @@ impl Simulator {
             Err(fault) => Err(fault),
         };
         let reply = answer.unwrap_or_else(|fault| fault.reply(inquiry.vendor));
-        shared.dressed(reply, started).play(ticket).await
+        shared.dressed(reply, inquiry.vendor, started).play(ticket).await
     }
 }
 
@@ -263,22 +270,36 @@ impl Shared {
         self.flaky_calls.fetch_add(1, Ordering::Relaxed) % 2 == 1
     }
 
-    /// With the headers that OpenAI sends with every answer, where the reply has not its own.
-    fn dressed(&self, mut reply: Reply, started: Instant) -> Reply {
+    /// With the headers that the API sends with every answer, where the reply has not its own.
+    fn dressed(&self, mut reply: Reply, vendor: Vendor, started: Instant) -> Reply {
         let spent = started.elapsed().as_millis().to_string();
         let identifier = self.identifier("req_");
-        let common = [
-            ("openai-organization", self.options.name.as_str()),
-            ("openai-processing-ms", &spent),
-            ("openai-version", "2020-10-01"),
-            ("x-request-id", &identifier),
-            ("x-ratelimit-limit-requests", "10000"),
-            ("x-ratelimit-limit-tokens", "2000000"),
-            ("x-ratelimit-remaining-requests", "9999"),
-            ("x-ratelimit-remaining-tokens", "1999980"),
-            ("x-ratelimit-reset-requests", "6ms"),
-            ("x-ratelimit-reset-tokens", "0s"),
-        ];
+        let name = self.options.name.as_str();
+        let common: &[(&str, &str)] = match vendor {
+            Vendor::OpenAi | Vendor::Azure => &[
+                ("openai-organization", name),
+                ("openai-processing-ms", &spent),
+                ("openai-version", "2020-10-01"),
+                ("x-request-id", &identifier),
+                ("x-ratelimit-limit-requests", "10000"),
+                ("x-ratelimit-limit-tokens", "2000000"),
+                ("x-ratelimit-remaining-requests", "9999"),
+                ("x-ratelimit-remaining-tokens", "1999980"),
+                ("x-ratelimit-reset-requests", "6ms"),
+                ("x-ratelimit-reset-tokens", "0s"),
+            ],
+            Vendor::Anthropic => &[
+                ("request-id", &identifier),
+                ("anthropic-organization-id", name),
+                ("anthropic-ratelimit-requests-limit", "4000"),
+                ("anthropic-ratelimit-requests-remaining", "3999"),
+                ("anthropic-ratelimit-tokens-limit", "480000"),
+                ("anthropic-ratelimit-tokens-remaining", "480000"),
+            ],
+            Vendor::Gemini => &[("server", "scaffolding on HTTPServer2"), ("x-gemini-service-tier", "standard")],
+            Vendor::Bedrock => &[("x-amzn-requestid", &identifier)],
+            Vendor::Cohere => &[("server", "envoy"), ("x-debug-trace-id", &identifier)],
+        };
         for (name, value) in common {
             if !reply.headers.iter().any(|(present, _)| present == name) {
                 reply = reply.header(name, value);

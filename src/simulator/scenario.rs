@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, HOST};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::grammar;
 use super::reply::{Part, Reply};
 use super::{Inquiry, Shared, Vendor};
 
@@ -68,6 +69,15 @@ impl Scenario {
 
     /// The refusal this model gives instead of an answer.
     pub(super) fn refusal(self, model: &str, inquiry: &Inquiry) -> Option<Fault> {
+        match inquiry.vendor {
+            Vendor::OpenAi | Vendor::Azure => self.openai_refusal(model, inquiry),
+            Vendor::Anthropic | Vendor::Gemini | Vendor::Bedrock | Vendor::Cohere => {
+                grammar::refusal(self, model, inquiry)
+            }
+        }
+    }
+
+    fn openai_refusal(self, model: &str, inquiry: &Inquiry) -> Option<Fault> {
         let fault = match self {
             Self::RateLimited => {
                 let message = format!(
@@ -134,10 +144,13 @@ impl Scenario {
         if self == Self::Think { 64 } else { 0 }
     }
 
-    /// A whole answer.
+    /// A whole answer, indented as OpenAI sends it.
     pub(super) fn whole(self, document: &Value) -> Reply {
-        // Indented, as OpenAI sends it.
-        let text = Bytes::from(format!("{document:#}\n"));
+        self.whole_text(format!("{document:#}\n"))
+    }
+
+    pub(super) fn whole_text(self, text: String) -> Reply {
+        let text = Bytes::from(text);
         let reply = Reply::whole(StatusCode::OK, "application/json", text.clone());
         match self {
             Self::Hang | Self::HangStream => reply.first(Part::Hang),

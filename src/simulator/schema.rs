@@ -51,7 +51,8 @@ impl Maker<'_> {
                 return self.choice(choices, name, depth);
             }
         }
-        match self.kind(object, depth) {
+        // Gemini writes its types in capitals
+        match self.kind(object, depth).to_ascii_lowercase().as_str() {
             "object" => self.object(object, depth),
             "array" => self.array(object, name, depth),
             "string" => Value::String(string(object, name)),

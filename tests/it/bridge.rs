@@ -204,6 +204,25 @@ async fn what_cannot_be_carried_is_told_by_its_path() {
 }
 
 #[tokio::test]
+async fn a_beta_that_the_provider_is_not_told_of_is_in_the_ledger() {
+    let upstream = upstream().await;
+    upstream.simulator.replies_at("/c/chat/completions", [Reply::json(StatusCode::OK, &completion())]);
+    let gateway = gateway_with(&upstream, "on_loss: refuse\n").await;
+    let answer = client()
+        .post(gateway.url("/v1/messages"))
+        .header("x-api-key", KEY)
+        .header("anthropic-beta", "claude-code-20250219, context-1m-2025-08-07")
+        .body(messages("chat/gpt-5.1", false).to_string())
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let dropped = answer.headers()["x-tollgate-dropped"].to_str().expect("text").to_owned();
+    assert_eq!(dropped, "anthropic-beta:claude-code-20250219, anthropic-beta:context-1m-2025-08-07");
+    assert_eq!(upstream.record().last().expect("a call").header("anthropic-beta"), None);
+}
+
+#[tokio::test]
 async fn a_route_that_refuses_losses_sends_nothing() {
     let upstream = upstream().await;
     let gateway =

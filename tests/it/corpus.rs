@@ -245,7 +245,13 @@ fn counts(usage: &Value) -> Usage {
     let input = either(["prompt_tokens", "input_tokens"])?;
     let output = either(["completion_tokens", "output_tokens"]).unwrap_or(0);
     let cached = of(["prompt_tokens_details", "input_tokens_details"], "cached_tokens");
+    // Mistral says it beside
+    let cached = cached.max(usage["num_cached_tokens"].as_u64().unwrap_or(0));
     let reasoning = of(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens");
+    // xAI and Gemini count reasoning beside the output; the total shows it
+    let total = usage["total_tokens"].as_u64().unwrap_or(input + output);
+    let beside = total.saturating_sub(input + output);
+    let (output, reasoning) = (output + beside, reasoning.max(beside));
     Some([input, cached.min(input), output, reasoning.min(output)])
 }
 

@@ -13,4 +13,5 @@ mod opaque;
 mod slow_clients;
 mod streams;
 mod support;
+mod tasks;
 mod upstreams;

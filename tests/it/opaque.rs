@@ -318,7 +318,8 @@ async fn a_providers_errors_pass_without_its_credential_and_host() {
             assert_eq!(answer.status(), status);
             assert!(!answer.headers().contains_key("content-encoding"));
             let body: Value = answer.json().await.expect("JSON that an SDK can read");
-            assert_eq!(body["error"]["type"], "upstream_error");
+            let kind = if status == 400 { "invalid_request_error" } else { "upstream_error" };
+            assert_eq!(body["error"]["type"], kind);
         }
     }
     let log = gateway.log_of(8).await;

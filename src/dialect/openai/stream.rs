@@ -310,4 +310,15 @@ mod tests {
         assert!(tap.seen.ended && tap.seen.output_began);
         assert_eq!(tap.next_sequence, 10);
     }
+
+    #[test]
+    fn a_broken_stream_is_told_in_its_own_grammar() {
+        let error = Error::new(crate::error::Kind::UpstreamFailed, "broke");
+        let (tap, _) = run(Operation::ChatCompletions, false, &CHAT[..1]);
+        assert!(tap.broken(&error).starts_with(b"data: {\"error\":"));
+        let (tap, _) =
+            run(Operation::Responses, false, &["data: {\"type\":\"response.created\",\"sequence_number\":4}\n\n"]);
+        let event = tap.broken(&error);
+        assert!(event.starts_with(b"event: error\n") && memmem::find(&event, b"\"sequence_number\":5").is_some());
+    }
 }

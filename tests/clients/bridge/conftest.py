@@ -80,14 +80,14 @@ class Fakes:
     """What the fakes have seen since the test began."""
 
     def __init__(self):
-        self.begun = len(self.fetch(0))
+        self.begun = self.fetch("_count")
 
-    def fetch(self, since):
-        with urllib.request.urlopen(f"{FAKES}/_requests?since={since}", timeout=5) as reply:
+    def fetch(self, path):
+        with urllib.request.urlopen(f"{FAKES}/{path}", timeout=5) as reply:
             return json.load(reply)
 
     def requests(self):
-        return self.fetch(self.begun)
+        return self.fetch(f"_requests?since={self.begun}")
 
     def bodies(self):
         return [json.loads(base64.b64decode(request["body"])) for request in self.requests()]

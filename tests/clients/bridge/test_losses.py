@@ -18,7 +18,9 @@ def through(dialect, *targets):
 
 
 def dropped(told):
-    return told.headers.get("x-tollgate-dropped", "")
+    """What of the request was lost; members of the reply that the client's dialect has no place for are named too."""
+    names = [name.strip() for name in told.headers.get("x-tollgate-dropped", "").split(",")]
+    return ", ".join(name for name in names if not name.startswith("reply."))
 
 
 # === carried ===
@@ -52,8 +54,9 @@ def test_parameters_arrive_in_the_providers_own_words(route, fakes):
     for place, wanted in zip(PLACES[route.target], WANTED, strict=False):
         value = body
         for name in place.split("."):
-            value = value[name]
-        assert value == wanted, place
+            value = value.get(name, {})
+        # Anthropic's newer models take only one of the two
+        assert value == wanted or place == "top_p" and route.target == ANTHROPIC and "top_p" in dropped(told), place
     # responses have no stop sequences
     assert ("stop" in dropped(told)) == (route.target == RESPONSES)
 

@@ -266,3 +266,11 @@ STREAMS = {
 @routes(lambda route: route.dialect not in ("bedrock", "cohere"))
 def test_every_event_of_a_stream_is_strictly_valid_and_in_its_place(route, scenario):
     assert route.strict_stream(scenario, STREAMS[scenario])
+
+
+@routes(lambda route: route.dialect == "gemini")
+def test_a_gemini_stream_that_was_not_asked_for_as_events_is_an_array(route):
+    chunks = route.sdk.strict_array(route.url, route.key, route.model("text"))
+    assert len(chunks) > 1
+    texts = [part.text or "" for chunk in chunks for c in chunk.candidates for part in c.content.parts or []]
+    assert "".join(texts) == f"Hello from {route.target.dialect}: Say hello."

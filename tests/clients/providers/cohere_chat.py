@@ -82,7 +82,7 @@ def seen_in(body):
             case "system":
                 systems.append(text)
             case "user":
-                seen.text, seen.results = text, []
+                seen.text = text
                 for part in parts:
                     read_media(seen, part)
             case "assistant":

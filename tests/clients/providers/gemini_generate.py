@@ -146,8 +146,10 @@ def seen_in(body, name, method):
         seen.system = "\n".join(part.text or "" for part in body.system_instruction.parts)
         prompt.append(seen.system)
     for content in body.contents:
-        if content.role != "model":
-            seen.text, seen.results = "", []
+        if content.role == "model":
+            seen.results = []
+        else:
+            seen.text = ""
         for part in content.parts:
             read_part(seen, part, content.role, prompt)
     seen.prompt = "\n".join(prompt)
@@ -171,18 +173,10 @@ def read_part(seen, part, role, prompt):
         )
     elif part.function_response:
         given = part.function_response
-        seen.results.append(Result(given.id or "", words_of(given.response), given.name))
+        seen.results.append(Result(given.id or "", json.dumps(given.response), given.name))
         for inner in given.parts or []:
             if inner.inline_data:
                 seen.media.append(Media(inner.inline_data.mime_type, inner.inline_data.data))
-
-
-def words_of(value):
-    """The text in a function's response: the API leaves its members to the caller."""
-    for name in ("output", "result", "content", "error"):
-        if isinstance(value, dict) and name in value:
-            return words_of(value[name])
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 # === replies ===

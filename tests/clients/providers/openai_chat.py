@@ -140,7 +140,8 @@ def seen_in(body):
             case "system" | "developer":
                 systems.append(text)
             case "user":
-                seen.text, seen.results = text, []
+                # may follow results, to bring what a tool's message cannot hold (as in openai.chat-047)
+                seen.text = text
                 for part in parts:
                     read_media(seen, part)
             case "assistant":

@@ -148,7 +148,9 @@ def read_message(seen, item, systems, prompt):
     if item["role"] in ("system", "developer"):
         systems.append(text)
     elif item["role"] == "user":
-        seen.text, seen.results = text, []
+        seen.text = text
+    else:
+        seen.results = []
     for part in parts:
         read_media(seen, part)
 

@@ -140,7 +140,9 @@ def agent(seen, provider):
     if seen.results:
         if thoughts and provider in SEALING and SEALS[provider] not in seen.seals:
             raise Refused(f"the signature did not come back; these did: {seen.seals}")
-        return Answer([*thoughts, Text("The file says: " + " / ".join(result.text for result in seen.results))])
+        return Answer(
+            [*thoughts, Text("The file says: " + " / ".join(words_of(result.text) for result in seen.results))]
+        )
     found = re.search(r"/\S+?\.txt", seen.text)
     call = found and agent_call(seen.tools, found.group())
     # agents ask for more than the conversation (titles, topics): those get any text
@@ -167,7 +169,19 @@ def agent_call(names, file):
 def told(seen, wanted):
     if len(seen.results) != wanted:
         raise Refused(f"{len(seen.results)} tool results, not {wanted}")
-    return Answer([Text("The tool said: " + " | ".join(result.text for result in seen.results))])
+    return Answer([Text("The tool said: " + " | ".join(words_of(result.text) for result in seen.results))])
+
+
+def words_of(text):
+    """A result read as a model would: Google's are objects whose members are the caller's choice, and stay that on their way."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    for name in ("output", "result", "content", "error"):
+        if isinstance(value, dict) and isinstance(value.get(name), str):
+            return value[name]
+    return text
 
 
 def need_tool(seen):

@@ -1,5 +1,6 @@
 """The fakes as one HTTP server: each provider below a path of its own, every request recorded.
 
+GET /_count              how many requests came
 GET /_requests?since=N   what came, from the Nth request on, as JSON
 """
 
@@ -103,6 +104,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if parts.path == "/_requests":
             since = int(dict(urllib.parse.parse_qsl(parts.query)).get("since", 0))
             self.whole(200, {}, json.dumps(self.log.since(since)).encode())
+        elif parts.path == "/_count":
+            self.whole(200, {}, str(len(self.log.entries)).encode())
         else:
             self.whole(404, {}, b'{"error":{"message":"no such path"}}')
 

@@ -28,8 +28,9 @@ pub(super) fn is_said(citation: &Citation<'_>) -> bool {
     citation.url.is_some() || citation.native.as_ref().is_some_and(|(dialect, _)| *dialect == Dialect::OpenAiChat)
 }
 
-/// `{"type":"url_citation","url_citation":{..}}`; `block` is where the cited block stands in the whole content, in characters.
-pub(super) fn write(w: &mut Writer<'_>, citation: &Citation<'_>, block: (u64, u64)) {
+/// `{"type":"url_citation","url_citation":{..}}`; `block` is where the cited block stands in the whole content, in characters. In a stream
+/// each has an `index`: the official SDKs gather lists by it, and raise where it is missing.
+pub(super) fn write(w: &mut Writer<'_>, citation: &Citation<'_>, block: (u64, u64), index: Option<u64>) {
     let Citation {
         url,
         title,
@@ -41,7 +42,17 @@ pub(super) fn write(w: &mut Writer<'_>, citation: &Citation<'_>, block: (u64, u6
         native,
     } = citation;
     if let Some((Dialect::OpenAiChat, json)) = native {
-        w.raw(json);
+        match Node::parse_reply(json.as_bytes()).ok().and_then(|node| node.object().ok()) {
+            Some(members) if index.is_some() => {
+                w.object();
+                for (name, node) in members.iter().filter(|(name, _)| *name != "index") {
+                    w.name(name).raw(node.raw);
+                }
+                w.number_if("index", index);
+                w.end_object();
+            }
+            _ => w.raw(json),
+        }
         return;
     }
     let (start, end) = match text_span {
@@ -57,6 +68,7 @@ pub(super) fn write(w: &mut Writer<'_>, citation: &Citation<'_>, block: (u64, u6
     w.name("end_index").number(end);
     w.string_if("content", cited_text.as_deref());
     w.end_object();
+    w.number_if("index", index);
     w.end_object();
 }
 

@@ -79,7 +79,8 @@ fn of_details(details: Vec<Node<'_>>) -> Vec<Thinking<'_>> {
                 thinking.id = thinking.id.take().or(id);
             }
             None => {
-                let redacted = encrypted && seal.as_ref().is_some_and(|s| s.issuer == Issuer::Anthropic);
+                let redacted =
+                    encrypted && text.is_none() && seal.as_ref().is_some_and(|s| s.issuer == Issuer::Anthropic);
                 let thoughts = text.map(|text| Thought { text, summary }).into_iter().collect();
                 all.push(Thinking { thoughts, seal, redacted, id, ..empty(at) });
             }
@@ -105,9 +106,12 @@ pub(super) fn detail(node: Node<'_>) -> Option<Detail<'_>> {
         "reasoning.text" => ("text", "signature"),
         _ => return None,
     };
+    // the official SDKs join the entries of one index: a summary and its seal become one
+    let joined = if text.is_empty() { rest::words(&mut members, "summary") } else { None };
+    let summary = text == "summary" || joined.is_some();
     Some(Detail {
-        text: rest::words(&mut members, text),
-        summary: text == "summary",
+        text: rest::words(&mut members, text).or(joined),
+        summary,
         seal: rest::words(&mut members, seal).map(|raw| Seal::unpack(raw, issuer)),
         encrypted: kind == "reasoning.encrypted",
         index: rest::number(&mut members, "index"),

@@ -23,10 +23,13 @@ pub(super) fn write(request: &Request<'_>, to: &To<'_>) -> Encoded {
     w.name("model").string(to.model);
     w.name("messages");
     turns_out::write(&mut w, request, to, &mut losses);
-    tools_out::write(&mut w, request, &parts, &mut losses);
-    tools_out::choice(&mut w, request, &mut losses);
-    if let Some(parallel) = &request.parallel_tool_calls {
-        w.name("parallel_tool_calls").boolean(parallel.value);
+    let tools = tools_out::write(&mut w, request, &parts, &mut losses);
+    // both are refused where there are no tools; who wrote them so in this dialect is told so by the provider
+    if tools || request.dialect == Dialect::OpenAiChat {
+        tools_out::choice(&mut w, request, &mut losses);
+        w.boolean_if("parallel_tool_calls", request.parallel_tool_calls.as_ref().map(|p| p.value));
+    } else if let Some(choice) = &request.tool_choice {
+        losses.dropped(choice.at, "");
     }
     format(&mut w, request, to, &mut losses);
     reasoning(&mut w, request, to, &mut losses);

@@ -19,8 +19,12 @@ pub(super) fn read(reply: Node<'_>) -> Result<Response<'_>, Wrong> {
     response.service_tier = rest::words(&mut members, "service_tier");
     members.take("object");
     let seed = response.id.clone().unwrap_or_default();
-    let mut choices: Vec<(u64, Choice<'_>)> =
-        rest::list(&mut members, "choices").into_iter().filter_map(|node| choice(node, &seed)).collect();
+    let list = rest::list(&mut members, "choices");
+    // OpenRouter: the provider behind it broke off
+    if let Some(broken) = list.iter().find(|node| failed(node)) {
+        return Err(Wrong::new(broken.at, "an error in place of an answer"));
+    }
+    let mut choices: Vec<(u64, Choice<'_>)> = list.into_iter().filter_map(|node| choice(node, &seed)).collect();
     choices.sort_by_key(|(index, _)| *index);
     response.choices = choices.into_iter().map(|(_, choice)| choice).collect();
     let mut extra = Extra::default();
@@ -33,6 +37,10 @@ pub(super) fn read(reply: Node<'_>) -> Result<Response<'_>, Wrong> {
     extra.0.extend(Extra::rest(members).0);
     response.extra = extra;
     Ok(response)
+}
+
+fn failed(choice: &Node<'_>) -> bool {
+    choice.as_object().and_then(|choice| choice.get("error")).is_some_and(|error| !error.is_null())
 }
 
 fn choice<'a>(node: Node<'a>, seed: &str) -> Option<(u64, Choice<'a>)> {

@@ -132,6 +132,7 @@ impl Answer<'_> {
         let mut sorted = Sorted::default();
         for block in blocks {
             sorted.thinking.extend(reasoning::of_block(block));
+            self.beside(block);
             match block {
                 Block::Text(text) => sorted.texts.push(text),
                 Block::Refusal(refusal) => sorted.refusal.get_or_insert_default().to_mut().push_str(&refusal.text),
@@ -154,6 +155,22 @@ impl Answer<'_> {
             sorted.refusal = Some(Cow::Borrowed(detail));
         }
         sorted
+    }
+
+    /// What stands beside a block and has no place in a message.
+    fn beside(&mut self, block: &Block<'_>) {
+        match block {
+            Block::Text(Text { extra, .. }) | Block::Thinking(Thinking { extra, .. }) => self.losses.extra(extra),
+            // of a spoken answer in this dialect they have one
+            Block::Media(media) if self.from != Dialect::OpenAiChat => self.losses.extra(&media.extra),
+            Block::Media(_)
+            | Block::ToolCall(_)
+            | Block::ToolResult(_)
+            | Block::Refusal(_)
+            | Block::ServerCall(_)
+            | Block::ServerResult(_)
+            | Block::Native(_) => {}
+        }
     }
 
     fn message(&mut self, w: &mut Writer<'_>, sorted: &Sorted<'_>) {
@@ -202,7 +219,7 @@ impl Answer<'_> {
                     w.name("annotations").array();
                     open = true;
                 }
-                annotations::write(w, citation, (at, end));
+                annotations::write(w, citation, (at, end), None);
             }
             at = end;
         }

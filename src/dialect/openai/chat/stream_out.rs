@@ -46,6 +46,7 @@ struct Choice {
     open: BTreeMap<u32, Said>,
     calls: u64,
     images: u64,
+    citations: u64,
     /// Entries of `reasoning_details`.
     details: u64,
     thought: bool,
@@ -99,7 +100,11 @@ impl Encoder {
         w.name("object").string("chat.completion.chunk");
         w.name("created").number(created.unwrap_or(self.created));
         w.name("model").string(model.as_deref().unwrap_or(&self.model));
-        w.string_if("service_tier", service_tier.as_deref().and_then(response_out::tier));
+        let served = service_tier.as_deref().and_then(response_out::tier);
+        if served.is_none() && service_tier.is_some() {
+            self.losses.dropped(At::NOWHERE, "service_tier");
+        }
+        w.string_if("service_tier", served);
         w.name("choices").array();
         self.head = head;
         self.begin(0, out);
@@ -227,13 +232,15 @@ impl Encoder {
             }
             (Delta::Citation(citation), Said::Text { begin, .. }) => {
                 let block = (*begin, choice.characters);
+                let index = choice.citations;
+                choice.citations += 1;
                 if !annotations::is_said(&citation) {
                     self.losses.dropped(At::NOWHERE, "citations");
                     return;
                 }
                 self.delta(number, out, |w| {
                     w.name("annotations").array();
-                    annotations::write(w, &citation, block);
+                    annotations::write(w, &citation, block, Some(index));
                     w.end_array();
                 });
             }

@@ -15,13 +15,14 @@ enum Place {
     Nowhere,
 }
 
-/// `tools`, and `web_search_options` behind them.
-pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>, losses: &mut Losses) {
+/// `tools`, and `web_search_options` behind them. Whether there are any of the former.
+pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>, losses: &mut Losses) -> bool {
     let listed = |tool: &&Tool<'_>| match tool {
         Tool::Function(_) => true,
         Tool::Server(tool) => matches!(place(tool), Place::Tools),
     };
-    if request.tools.iter().any(|tool| listed(&tool)) {
+    let any = request.tools.iter().any(|tool| listed(&tool));
+    if any {
         w.name("tools").array();
         for tool in request.tools.iter().filter(listed) {
             match tool {
@@ -44,6 +45,7 @@ pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>
             Place::WebSearch | Place::Nowhere => losses.dropped(tool.at, ""),
         }
     }
+    any
 }
 
 fn place(tool: &ServerTool<'_>) -> Place {

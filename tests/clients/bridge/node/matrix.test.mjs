@@ -22,7 +22,7 @@ const seals = (route) => !['chat', 'cohere'].includes(route.target.dialect);
 function each(title, which, run, ways = [false, true]) {
   for (const route of routes(which)) {
     for (const stream of ways) {
-      test(`${title}: ${route.name} ${stream ? 'stream' : 'unary'}`, async () => {
+      test(`${title}: ${route.name} ${stream ? 'stream' : 'unary'}`, { timeout: 20_000 }, async () => {
         const fakes = await watch();
         try {
           await run(route, stream, fakes);

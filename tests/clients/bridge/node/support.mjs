@@ -60,12 +60,11 @@ export function routes(which = () => true) {
 
 /** What the fakes have seen since this was made. */
 export async function watch() {
-  const fetched = async (since) => (await fetch(`${FAKES}/_requests?since=${since}`)).json();
-  const begun = (await fetched(0)).length;
+  const fetched = async (path) => (await fetch(`${FAKES}/${path}`)).json();
+  const begun = await fetched('_count');
   return {
-    requests: () => fetched(begun),
     async check() {
-      const refused = (await fetched(begun)).filter((request) => request.fault);
+      const refused = (await fetched(`_requests?since=${begun}`)).filter((request) => request.fault);
       assert.deepEqual(refused.map((request) => `${request.provider} (${request.scenario}): ${request.fault}`), []);
     },
   };
@@ -302,7 +301,7 @@ const anthropicMessages = {
 
 // === Vercel's AI SDK, which runs the tools itself ===
 
-const vercel = (name, dialect, make, model, thinking) => ({
+const vercel = (name, dialect, make, model, thinking, always) => ({
   name: `ai-${name}`,
   dialect,
   make,
@@ -331,7 +330,7 @@ const vercel = (name, dialect, make, model, thinking) => ({
       maxRetries: 0,
       stopWhen: stepCountIs(4),
       ...(ask.tools && { tools: { get_weather } }),
-      ...(ask.thinking && { providerOptions: thinking }),
+      providerOptions: ask.thinking ? thinking : always,
       ...(ask.schema && { output: Output.object({ schema: Event }) }),
     };
     const result = ask.stream
@@ -365,15 +364,23 @@ export const SDKS = [
   openaiResponses,
   anthropicMessages,
   vercel('chat', 'chat', aiOpenAI, (client, id) => client.chat(id), { openai: { reasoningEffort: 'high', forceReasoning: true } }),
-  vercel('responses', 'responses', aiOpenAI, (client, id) => client(id), {
-    openai: {
-      store: false,
-      reasoningEffort: 'high',
-      reasoningSummary: 'auto',
-      include: ['reasoning.encrypted_content'],
-      forceReasoning: true,
+  // with `store` it would refer to items by their ids, and to send those to somebody else is refused
+  vercel(
+    'responses',
+    'responses',
+    aiOpenAI,
+    (client, id) => client(id),
+    {
+      openai: {
+        store: false,
+        reasoningEffort: 'high',
+        reasoningSummary: 'auto',
+        include: ['reasoning.encrypted_content'],
+        forceReasoning: true,
+      },
     },
-  }),
+    { openai: { store: false } },
+  ),
   vercel('anthropic', 'anthropic', aiAnthropic, (client, id) => client(id), {
     anthropic: { thinking: { type: 'enabled', budgetTokens: 2048 } },
   }),

@@ -109,6 +109,8 @@ class Messages(Conversation):
                 told.calls.append(Call(block.id, block.name, block.input))
             elif block.type == "thinking":
                 told.thoughts += block.thinking
+        # Claude Code prints the last block of an answer, and nothing when that is a thought
+        assert told.calls or not message.content or "thinking" not in message.content[-1].type, message.content
         told.stop = STOP[message.stop_reason]
         if told.stop == "refusal":
             details = getattr(message, "stop_details", None)

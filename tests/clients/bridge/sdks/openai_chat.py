@@ -79,6 +79,7 @@ class Chat(Conversation):
         return self.told
 
     def say(self):
+        self.filtered = False
         extra = {"response_format": Event} if self.ask.schema else {}
         if self.stream:
             completion, self.told = self.streamed(extra)
@@ -89,8 +90,10 @@ class Chat(Conversation):
         told.text, told.refusal = message.content or "", message.refusal or ""
         told.calls = [Call(c.id, c.function.name, object_of(c.function.arguments)) for c in message.tool_calls or []]
         told.thoughts = getattr(message, "reasoning_content", None) or ""
-        told.stop = "refusal" if message.refusal else STOP[choice.finish_reason]
+        told.stop = "refusal" if message.refusal or self.filtered else STOP[choice.finish_reason]
         usage = completion.usage
+        if self.filtered and usage is None:
+            return
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
         told.input, told.output = usage.prompt_tokens, usage.completion_tokens
         if usage.prompt_tokens_details:
@@ -121,15 +124,18 @@ class Chat(Conversation):
         with self.client.chat.completions.stream(
             **self.body, **extra, stream_options={"include_usage": True}
         ) as stream:
-            for event in stream:
-                if event.type == "chunk":
-                    told.pieces += 1
-                if event.type == "content.delta":
-                    times.append(time.monotonic())
             try:
+                for event in stream:
+                    if event.type == "chunk":
+                        told.pieces += 1
+                    if event.type == "content.delta":
+                        times.append(time.monotonic())
                 completion = stream.get_final_completion()
             except openai.LengthFinishReasonError as cut:
                 completion = cut.completion
+            except openai.ContentFilterFinishReasonError:
+                # the helper's way to say so; what came before is kept
+                self.filtered, completion = True, stream.current_completion_snapshot
             told.headers = (
                 dict(stream.response.headers) if hasattr(stream, "response") else dict(stream._response.headers)
             )

@@ -152,6 +152,10 @@ fn gist(response: &Response<'_>) -> Value {
             .as_object_mut()
             .expect("a choice")
             .retain(|name, _| ["index", "message", "finish_reason", "logprobs"].contains(&name.as_str()));
+        // a stream numbers them
+        for one in choice["message"]["annotations"].as_array_mut().into_iter().flatten() {
+            one.as_object_mut().expect("an annotation").remove("index");
+        }
     }
     value
 }
@@ -248,7 +252,8 @@ fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
         }
         let text = body.to_string();
         let Ok(read) = Chat.decode_request(Node::parse(text.as_bytes()).expect("JSON")) else {
-            println!("refused: {} {text:.300}", path.display());
+            // a message without a role
+            assert!(path.ends_with("envoy-gemini_helper-001.json"), "{}", path.display());
             continue;
         };
         let manners =
@@ -256,9 +261,7 @@ fn every_request_of_other_gateways_tests_is_read_and_loses_nothing() {
         let (out, losses) = sent(&read, &manners);
         let told: Vec<String> =
             losses.iter().map(|loss| crate::json::Paths::new(text.as_bytes()).of(loss.at) + &loss.member).collect();
-        if !told.is_empty() {
-            println!("{}: {told:?}", path.display());
-        }
+        assert_eq!(told, Vec::<String>::new(), "{}", path.display());
         // read again, it asks for the same
         let again = out.to_string();
         let (again, _) = sent(&request(&again), &manners);
