@@ -23,12 +23,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/clients.md",
     "docs/configuration.md",
+    "docs/fidelity.md",
     "docs/operations.md",
     "docs/security.md",
 ];

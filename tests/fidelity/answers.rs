@@ -35,6 +35,9 @@ struct Feature {
     /// By client: what its request said, where the answer has to be undone by it. Other clients cannot ask for this.
     #[serde(default)]
     asked: BTreeMap<String, Members>,
+    /// Beginnings of paths whose losses are another feature's.
+    #[serde(default)]
+    beside: Vec<String>,
 }
 
 pub const REPLY: ReplyTo<'static> = ReplyTo {
@@ -53,6 +56,7 @@ struct Way<'w> {
     client: Operation,
     undo: Undo,
     arrival: &'w Arrival,
+    beside: &'w [String],
 }
 
 pub fn run(faults: &mut Vec<String>) -> Vec<Section> {
@@ -67,7 +71,7 @@ pub fn run(faults: &mut Vec<String>) -> Vec<Section> {
 }
 
 fn row(feature: &Feature, faults: &mut Vec<String>) -> Row {
-    let Feature { feature: name, carried, from, to, asked } = feature;
+    let Feature { feature: name, carried, from, to, asked, beside } = feature;
     let clients = CLIENTS.map(|(_, client, _)| client);
     known(name, from.keys(), &Dialect::ALL.map(Dialect::name));
     known(name, to.keys().chain(asked.keys()), &clients);
@@ -84,7 +88,7 @@ fn row(feature: &Feature, faults: &mut Vec<String>) -> Row {
                 say(client, request, dialect).unwrap_or_else(|e| panic!("{name}: request of {client_name}: {e}")).undo
             });
             let text = answer(dialect, members);
-            let way = Way { text: &text, from: dialect, client, undo: undo.unwrap_or_default(), arrival };
+            let way = Way { text: &text, from: dialect, client, undo: undo.unwrap_or_default(), arrival, beside };
             let mut told = |form: &str, cell: Result<Cell, String>| {
                 cell.unwrap_or_else(|fault| {
                     faults.push(format!("{name:?} of {dialect} to {client_name} ({form}): {fault}"));
@@ -108,7 +112,8 @@ impl Way<'_> {
     }
 
     fn judge(&self, hay: &Hay, losses: &tollgate::chat::Losses) -> Result<Cell, String> {
-        let outcome = Outcome { hay, losses, text: self.text, adapted: !self.undo.is_empty(), same: self.same() };
+        let (text, beside, adapted) = (self.text, self.beside, !self.undo.is_empty());
+        let outcome = Outcome { hay, losses, beside, text, adapted, same: self.same() };
         judge(self.arrival, &outcome)
     }
 
@@ -141,14 +146,18 @@ impl Way<'_> {
 
     /// What is written is an answer in the client's dialect: read by who reads providers of that dialect.
     fn readable(&self, body: &[u8]) -> Result<(), String> {
-        let Some(dialect) = self.client.dialect().filter(|_| self.client != Operation::Completions) else { return Ok(()) };
+        let Some(dialect) = self.client.dialect().filter(|_| self.client != Operation::Completions) else {
+            return Ok(());
+        };
         let node = Node::parse_reply(body).map_err(|e| e.to_string())?;
         let read = outbound(dialect).decode_response(node, &Origin { model: "some-model" });
         read.map(|_| ()).map_err(|wrong| format!("{wrong:?}"))
     }
 
     fn stream_readable(&self, stream: &[u8]) -> Result<(), String> {
-        let Some(dialect) = self.client.dialect().filter(|_| self.client != Operation::Completions) else { return Ok(()) };
+        let Some(dialect) = self.client.dialect().filter(|_| self.client != Operation::Completions) else {
+            return Ok(());
+        };
         let mut decoder = outbound(dialect).stream_decoder(&Origin { model: "some-model" });
         let mut fold = Fold::new(dialect);
         cut(dialect, stream.to_vec(), |frame| {
@@ -158,9 +167,15 @@ impl Way<'_> {
             read
         })?;
         let mut events = Vec::new();
-        decoder.finish(&mut events).map_err(|e| e.what.into_owned())?;
+        if fold.error.is_none() {
+            decoder.finish(&mut events).map_err(|e| e.what.into_owned())?;
+        }
         events.into_iter().for_each(|event| fold.push(event));
-        if fold.ended && fold.faults.is_empty() { Ok(()) } else { Err(format!("no good stream: {:?}", fold.faults)) }
+        if (fold.ended || fold.error.is_some()) && fold.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("no good stream: {:?}", fold.faults))
+        }
     }
 }
 
@@ -172,7 +187,10 @@ fn answer(dialect: Dialect, members: &Members) -> Vec<u8> {
             ("object", r#""chat.completion""#),
             ("created", "1700000000"),
             ("model", r#""gpt-5.1""#),
-            ("choices", r#"[{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]"#),
+            (
+                "choices",
+                r#"[{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]"#,
+            ),
             ("usage", r#"{"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}"#),
         ],
         Dialect::OpenAiResponses => &[

@@ -12,6 +12,7 @@ pub enum Mark {
     Member(Member),
     Raw(Raw),
     Order(Order),
+    Json(Json),
 }
 
 /// A chain of members (`reasoning.effort`) that stands somewhere; arrays in between are passed through.
@@ -37,6 +38,13 @@ pub struct Order {
     order: Vec<String>,
 }
 
+/// A text that is this JSON.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Json {
+    json: Value,
+}
+
 /// Where marks are looked for: a body, or all events of a stream.
 pub struct Hay {
     bytes: String,
@@ -57,7 +65,8 @@ impl Hay {
         let text = String::from_utf8_lossy(stream);
         let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
         let events = data.filter(|data| *data != "[DONE]");
-        Hay::new(stream, events.map(|data| serde_json::from_str(data).unwrap_or_else(|e| panic!("{e}: {data}"))).collect())
+        let read = |data| serde_json::from_str::<Value>(data).unwrap_or_else(|e| panic!("{e}: {data}"));
+        Hay::new(stream, events.map(read).collect())
     }
 
     fn new(bytes: &[u8], json: Value) -> Hay {
@@ -73,6 +82,9 @@ impl Hay {
             Mark::Member(Member { member, is }) => {
                 let chain: Vec<&str> = member.split('.').collect();
                 anywhere(&self.json, &chain, is.as_ref())
+            }
+            Mark::Json(Json { json }) => {
+                self.texts.iter().any(|text| serde_json::from_str(text).is_ok_and(|found: Value| found == *json))
             }
             Mark::Order(Order { order }) => {
                 let mut rest = self.bytes.as_str();

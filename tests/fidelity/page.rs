@@ -21,18 +21,24 @@ all of it was found out. The same test fails when something is neither carried n
 ";
 
 const WORDS: [(Cell, &str); 8] = [
-    (Cell::Native, "the dialect is the client's own: the request is forwarded as it is (and a translation would keep it too)"),
+    (Cell::Native, "client and provider speak the same dialect: it is forwarded as it is"),
     (Cell::Mapped, "it arrives, in the other dialect's words"),
-    (Cell::Emulated, "the other dialect has no such thing: it is said by other means and undone in the answer, so that nobody notices"),
+    (
+        Cell::Emulated,
+        "the other dialect has no such thing: it is said by other means and undone in the answer, so that nobody notices",
+    ),
     (Cell::Given, "nothing has to be sent: it is so there anyway"),
     (Cell::Changed, "something near it arrives, and that is reported"),
     (Cell::Reported, "it does not arrive (or not all of it), and that is reported"),
-    (Cell::Refused, "without it the request would mean something else: it is not sent; the client gets status 400 with the member's path"),
+    (
+        Cell::Refused,
+        "without it the request would mean something else: it is not sent; the client gets status 400 with the member's path",
+    ),
     (Cell::Unsaid, "there is no such thing in the dialect it would be written in"),
 ];
 
 const REPORTS: &str = "
-What is changed or left out is named by its JSON path in the reply's header `x-tollgate-dropped`, in the access log (`lost`) and in the
+What is changed or left out is named by its JSON path in the reply's header `x-tollgate-dropped`, in the access log and in the
 metrics. A route with `on_loss: refuse` refuses such a request instead.
 
 Which provider's dialect a call is translated to depends on the provider (`conf/providers.yaml`); how vendors spell chat completions
@@ -105,7 +111,8 @@ fn column(dialect: Dialect) -> &'static str {
 fn tables(preposition: &str, sections: &[Section], out: &mut String) {
     for (n, (_, _, client)) in CLIENTS.into_iter().enumerate() {
         let _ = writeln!(out, "\n### {preposition} {client}\n");
-        let mut lines = vec![std::iter::once(String::new()).chain(Dialect::ALL.map(|d| column(d).to_owned())).collect()];
+        let mut lines =
+            vec![std::iter::once(String::new()).chain(Dialect::ALL.map(|d| column(d).to_owned())).collect()];
         for section in sections {
             let rows: Vec<Vec<String>> = section.rows.iter().filter_map(|row| line(row, n)).collect();
             if !rows.is_empty() {

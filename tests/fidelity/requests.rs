@@ -33,6 +33,12 @@ struct Feature {
     /// What arrives at a dialect that spells it otherwise.
     #[serde(default)]
     to: BTreeMap<String, Arrival>,
+    /// The same where client and provider speak the same dialect.
+    #[serde(default)]
+    own: BTreeMap<String, Arrival>,
+    /// Beginnings of paths whose losses are another feature's.
+    #[serde(default)]
+    beside: Vec<String>,
     refused: Option<String>,
 }
 
@@ -56,9 +62,9 @@ pub fn run(faults: &mut Vec<String>) -> Vec<Section> {
 }
 
 fn row(feature: &Feature, faults: &mut Vec<String>) -> Row {
-    let Feature { feature: name, carried, from, to, refused } = feature;
+    let Feature { feature: name, carried, from, to, own, beside, refused } = feature;
     known(name, from.keys(), &CLIENTS.map(|(_, client, _)| client));
-    known(name, to.keys(), &Dialect::ALL.map(Dialect::name));
+    known(name, to.keys().chain(own.keys()), &Dialect::ALL.map(Dialect::name));
     let mut cells = Vec::new();
     for (operation, client, _) in CLIENTS {
         let Some(members) = from.get(client) else {
@@ -66,15 +72,18 @@ fn row(feature: &Feature, faults: &mut Vec<String>) -> Row {
             continue;
         };
         let cell = |dialect: Dialect| {
-            let arrival = to.get(dialect.name()).or(carried.as_ref());
+            let same = operation != Operation::Completions && operation.dialect() == Some(dialect);
+            let own = own.get(dialect.name()).filter(|_| same);
+            let arrival = own.or(to.get(dialect.name())).or(carried.as_ref());
             let arrival = arrival.unwrap_or_else(|| panic!("{name}: nothing says what arrives at {dialect}"));
             let said = say(operation, members, dialect).unwrap_or_else(|e| panic!("{name} of {client}: {e}"));
             let outcome = Outcome {
                 hay: &Hay::of_body(&said.body),
                 losses: &said.losses,
+                beside,
                 text: &said.text,
                 adapted: !said.undo.is_empty(),
-                same: operation != Operation::Completions && operation.dialect() == Some(dialect),
+                same,
             };
             judge(arrival, &outcome).unwrap_or_else(|fault| {
                 let body = String::from_utf8_lossy(&said.body).into_owned();
@@ -96,7 +105,7 @@ pub fn known<'k>(feature: &str, names: impl Iterator<Item = &'k String>, of: &[&
     }
 }
 
-/// Write a client's request in a provider's dialect, as the bridge does.
+/// Write a client's request in a provider's dialect, as the bridge does. In its own nothing is emulated: it is forwarded.
 pub fn say(operation: Operation, members: &Members, to: Dialect) -> Result<Said, String> {
     let text = request(operation, members);
     let codec = inbound(operation).expect("clients speak it");
@@ -105,7 +114,10 @@ pub fn say(operation: Operation, members: &Members, to: Dialect) -> Result<Said,
     let mut request = codec.decode_request(node).map_err(|wrong| format!("{wrong:?}"))?;
     let (model, manners, outbound) = (model_of(to), manners_of(to), outbound(to));
     request.model = model.into();
-    let undo = adapt(&mut request, &outbound.abilities(model, &manners), &mut losses);
+    let undo = match operation.dialect() == Some(to) && operation != Operation::Completions {
+        true => Undo::default(),
+        false => adapt(&mut request, &outbound.abilities(model, &manners), &mut losses),
+    };
     let encoded = outbound.encode_request(&request, &To { model, manners: &manners });
     losses.merge(encoded.losses);
     drop(request);

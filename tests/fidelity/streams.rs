@@ -16,7 +16,12 @@ use crate::{CLIENTS, model_of};
 type Told = (&'static str, Value);
 
 /// Hand out every event that a provider streams this answer in.
-pub fn stream(dialect: Dialect, whole: &[u8], response: Response<'_>, mut each: impl FnMut(Event<'_>)) -> Result<(), String> {
+pub fn stream(
+    dialect: Dialect,
+    whole: &[u8],
+    response: Response<'_>,
+    mut each: impl FnMut(Event<'_>),
+) -> Result<(), String> {
     let mut decoder = outbound(dialect).stream_decoder(&Origin { model: model_of(dialect) });
     let mut read = |frame: Frame<'_>| {
         let mut events = Vec::new();
@@ -84,8 +89,9 @@ fn bedrock(whole: &Value) -> Vec<Told> {
     }
     told.push(("messageStop", stop));
     let mut metadata = json!({"usage": whole["usage"], "metrics": whole["metrics"]});
-    for name in ["trace", "performanceConfig", "serviceTier"] {
-        if let Some(value) = whole.get(name) {
+    let told_before = ["output", "stopReason", "additionalModelResponseFields"];
+    for (name, value) in whole.as_object().expect("an object") {
+        if !told_before.contains(&name.as_str()) {
             metadata[name] = value.clone();
         }
     }
@@ -110,12 +116,17 @@ fn bedrock_block(content: &Value) -> (Option<Value>, Vec<Value>) {
         }
         "reasoningContent" => {
             let shown = &value["reasoningText"];
-            let members = [("text", &shown["text"]), ("signature", &shown["signature"]), ("redactedContent", &value["redactedContent"])];
+            let members = [
+                ("text", &shown["text"]),
+                ("signature", &shown["signature"]),
+                ("redactedContent", &value["redactedContent"]),
+            ];
             let there = members.into_iter().filter(|(_, value)| !value.is_null());
             (None, there.map(|(name, value)| json!({"reasoningContent": {name: value}})).collect())
         }
         "citationsContent" => {
-            let texts = value["content"].as_array().expect("content").iter().map(|piece| json!({"text": piece["text"]}));
+            let texts =
+                value["content"].as_array().expect("content").iter().map(|piece| json!({"text": piece["text"]}));
             let sources = value["citations"].as_array().expect("citations").iter().map(|one| json!({"citation": one}));
             (None, texts.chain(sources).collect())
         }
@@ -160,8 +171,9 @@ fn cohere(whole: &Value) -> Vec<Told> {
         told.push(("tool-call-delta", event(json!({"function": {"arguments": arguments}}))));
         told.push(("tool-call-end", json!({"index": index})));
     }
-    let end = json!({"id": whole["id"], "delta": {"finish_reason": whole["finish_reason"], "usage": whole["usage"]}});
-    told.push(("message-end", end));
+    let mut end = whole.clone();
+    end.as_object_mut().expect("an object").retain(|name, _| !["id", "message", "logprobs"].contains(&name.as_str()));
+    told.push(("message-end", json!({"id": whole["id"], "delta": end})));
     for (name, data) in &mut told {
         data["type"] = json!(name);
     }
