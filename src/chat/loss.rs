@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::json::At;
+use crate::units::Tokens;
 
 /// So many losses are kept with their place; the rest is counted.
 pub const KEPT: usize = 64;
@@ -82,7 +83,16 @@ impl Losses {
     pub fn extra(&mut self, extra: &super::Extra<'_>) {
         for member in extra.0.iter().filter(|member| !PLUMBING.contains(&&*member.name)) {
             let how = if ESSENTIAL.contains(&&*member.name) { How::Essential } else { How::Dropped };
-            self.book(member.at, "", how);
+            // its place is told by its name where nothing else tells it
+            let name = if member.at == At::NOWHERE { member.name.to_string() } else { String::new() };
+            self.book(member.at, name, how);
+        }
+    }
+
+    /// Parts of a usage that have no word of their own in a dialect: they are counted within the totals.
+    pub fn untold(&mut self, parts: &[(&'static str, Tokens)]) {
+        for (name, _) in parts.iter().filter(|(_, tokens)| tokens.0 > 0) {
+            self.dropped(At::NOWHERE, *name);
         }
     }
 

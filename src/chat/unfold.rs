@@ -49,6 +49,7 @@ pub fn unfold(response: Response<'_>) -> Vec<Event<'_>> {
             events.push(Event::Close { choice, block });
         }
         events.extend(answer.stop.map(|stop| Event::Stop { choice, stop }));
+        events.extend(answer.extra.0.into_iter().map(|m| Event::Extra { dialect, name: m.name, json: m.json }));
     }
     events.extend(usage.map(Event::Usage));
     events.extend(extra.0.into_iter().map(|m| Event::Extra { dialect, name: m.name, json: m.json }));

@@ -51,6 +51,7 @@ pub(super) fn response(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
         stop_details(&mut w, stop.as_ref());
     }
     w.name("usage");
+    usage.iter().for_each(|usage| usage::untold(usage, &mut losses));
     usage::write(&mut w, usage.unwrap_or_default(), service_tier.as_deref(), Form::Whole);
     rest(&mut w, extra, own, &mut losses);
     rest(&mut w, choice_extra, own, &mut losses);

@@ -71,6 +71,7 @@ impl StreamEncoder for Encoder {
                 Ok(())
             }
             Event::Usage(usage) => {
+                usage::untold(&usage, &mut self.losses);
                 self.usage = Some(usage);
                 Ok(())
             }

@@ -59,6 +59,7 @@ pub(super) fn arrange<'r, 'a>(
             continue;
         }
         if pieces.is_empty() && !(own && blocks.is_empty()) {
+            losses.extra(extra);
             continue;
         }
         let message = match instructs {

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::chat::Usage;
+use crate::chat::{Losses, Usage};
 use crate::json::{Object, Writer};
 use crate::units::Tokens;
 
@@ -135,19 +135,23 @@ impl Reported {
 pub(super) enum Form {
     /// Of a whole answer, or of `message_start`.
     Whole,
-    /// Of `message_delta`: no split of what was cached.
+    /// Of `message_delta`: what was cached is split only where it is not all of the usual term.
     Delta,
+}
+
+/// What of a usage has no word here.
+pub(super) fn untold(usage: &Usage, losses: &mut Losses) {
+    losses.untold(&[("usage.input_audio", usage.input_audio), ("usage.output_audio", usage.output_audio)]);
 }
 
 /// In Anthropic's convention: input without what was cached. `tier`: as the answer's `service_tier` says.
 pub(super) fn write(w: &mut Writer<'_>, usage: Usage, tier: Option<&str>, form: Form) {
-    // audio is billed within the totals, and there is no name for it here
     let Usage {
         input,
         cache_read,
         cache_write_5m,
         cache_write_1h,
-        input_audio: _,
+        input_audio: _, // booked, see `untold`
         output,
         reasoning,
         output_audio: _,
@@ -158,7 +162,8 @@ pub(super) fn write(w: &mut Writer<'_>, usage: Usage, tier: Option<&str>, form: 
     w.name("input_tokens").number(input.0.saturating_sub(cache_read.0).saturating_sub(written));
     w.name("cache_creation_input_tokens").number(written);
     w.name("cache_read_input_tokens").number(cache_read.0);
-    if form == Form::Whole {
+    // the split has its place in `message_start`, but is not known yet there
+    if form == Form::Whole || cache_write_1h.0 > 0 {
         w.name("cache_creation").object();
         w.name("ephemeral_5m_input_tokens").number(cache_write_5m.0);
         w.name("ephemeral_1h_input_tokens").number(cache_write_1h.0);

@@ -38,7 +38,12 @@ pub fn decode<'a>(reply: Node<'a>, issuer: Issuer) -> Result<Response<'a>, Wrong
     });
     if let Some(fields) = members.get("additionalModelResponseFields") {
         stop.sequence = stop_sequence(fields).map(|sequence| Cow::Owned(sequence.to_owned()));
+        if says_only_the_sequence(fields) {
+            members.take("additionalModelResponseFields");
+        }
     }
+    // the time it took, which the gateway measures itself
+    members.take("metrics");
     response.choices.push(Choice { blocks, stop: Some(stop), logprobs: Vec::new(), extra: Extra::default() });
     response.extra = Extra::rest(members);
     Ok(response)
@@ -64,6 +69,15 @@ pub fn stop_sequence<'n>(fields: &'n Node<'_>) -> Option<&'n str> {
     let fields = fields.as_object()?;
     let within = fields.get("delta").and_then(Node::as_object).unwrap_or(fields);
     within.get("stop_sequence")?.as_str()
+}
+
+/// Nothing else was asked for.
+pub fn says_only_the_sequence(fields: &Node<'_>) -> bool {
+    let only = |node: &Node<'_>, name: &str| node.as_object().is_some_and(|m| m.iter().all(|(other, _)| other == name));
+    match fields.as_object().and_then(|m| m.get("delta")) {
+        Some(delta) => only(fields, "delta") && only(delta, "stop_sequence"),
+        None => only(fields, "stop_sequence"),
+    }
 }
 
 /// Each member of a block is one of a union; the empty text that some models begin with is none.

@@ -292,7 +292,7 @@ impl Decoder {
             stop.sequence = response::stop_sequence(fields).map(|sequence| Cow::Owned(sequence.to_owned()));
         }
         out.push(Event::Stop { choice: 0, stop });
-        if let Some(fields) = fields {
+        if let Some(fields) = fields.filter(|fields| !response::says_only_the_sequence(fields)) {
             out.push(extra("additionalModelResponseFields", &fields));
         }
         Ok(())
@@ -304,10 +304,10 @@ impl Decoder {
         if let Some(usage) = event.take("usage").as_ref().and_then(usage::read) {
             out.push(Event::Usage(usage));
         }
-        for name in ["metrics", "trace", "performanceConfig", "serviceTier"] {
-            if let Some(node) = event.take(name) {
-                out.push(extra(name, &node));
-            }
+        // the time it took, which the gateway measures itself
+        event.take("metrics");
+        for (name, node) in event.into_iter().filter(|(_, node)| !node.is_null()) {
+            out.push(extra(name, &node));
         }
         if self.stopped {
             self.ended = true;
@@ -360,6 +360,6 @@ fn cite(block: u32, sources: Vec<Citation<'static>>, out: &mut Vec<Event<'_>>) {
     }
 }
 
-fn extra<'f>(name: &'static str, node: &Node<'f>) -> Event<'f> {
-    Event::Extra { dialect: Dialect::Bedrock, name: Cow::Borrowed(name), json: Cow::Borrowed(node.raw) }
+fn extra<'f>(name: impl Into<Cow<'f, str>>, node: &Node<'f>) -> Event<'f> {
+    Event::Extra { dialect: Dialect::Bedrock, name: name.into(), json: Cow::Borrowed(node.raw) }
 }

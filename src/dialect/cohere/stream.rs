@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{citation, error, response};
-use crate::chat::{CallKind, Delta, Event, Open, Start, Stop, StopReason};
+use crate::chat::{CallKind, Delta, Dialect, Event, Open, Start, Stop, StopReason};
 use crate::dialect::codec::{Garbled, StreamDecoder};
 use crate::dialect::frame::Frame;
 use crate::json::{Members, Node};
@@ -214,6 +214,9 @@ impl Decoder {
         out.push(Event::Stop { choice: 0, stop: Stop::new(reason) });
         if let Some(usage) = delta.take("usage").as_ref().and_then(response::usage) {
             out.push(Event::Usage(usage));
+        }
+        for (name, node) in delta.into_iter().filter(|(_, node)| !node.is_null()) {
+            out.push(Event::Extra { dialect: Dialect::Cohere, name, json: Cow::Borrowed(node.raw) });
         }
         out.push(Event::End);
         Ok(())

@@ -45,6 +45,10 @@ impl Grounding {
         if document.is_some() || file_id.is_some() || source_span.is_some() {
             losses.changed(At::NOWHERE, "citations");
         }
+        // a page of the web is told by its address alone
+        if url.is_some() && cited_text.is_some() {
+            losses.dropped(At::NOWHERE, "citations.cited_text");
+        }
         let own = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         let chunk = self.chunk(Chunk { url: own(url), title: own(title), text: own(cited_text) });
         // without a place it is of the whole text

@@ -11,7 +11,7 @@ use crate::chat::{
 };
 use crate::dialect::codec::{Encoded, ReplyTo};
 use crate::dialect::gemini::{NAMELESS, reason};
-use crate::json::{Node, Writer};
+use crate::json::{At, Node, Writer};
 
 /// Facts of an answer that stand in its candidate, where a stream told them of the whole.
 const OF_CANDIDATE: [&str; 9] = [
@@ -50,10 +50,11 @@ pub fn encode(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
     }
     let tier = tier(service_tier.as_deref(), native);
     if tier.is_none() && service_tier.is_some() {
-        losses.dropped(crate::json::At::NOWHERE, "service_tier");
+        losses.dropped(At::NOWHERE, "service_tier");
     }
     if let Some(usage) = usage {
         write_usage(usage, tier, &mut w);
+        untold(usage, &mut losses);
     }
     w.name("modelVersion").string(model.as_deref().unwrap_or(to.model));
     if let Some(time) = created.and_then(time) {
@@ -101,7 +102,7 @@ fn candidate<'r>(
     w.name("role").string("model");
     w.end_object();
     let known = facts.iter().any(|fact| fact.name == "finishReason");
-    finish(stop.as_ref().filter(|_| !known), w);
+    finish(stop.as_ref().filter(|_| !known), w, losses);
     if let Some(detail) = stop.as_ref().filter(|_| known).and_then(|stop| stop.detail.as_deref()) {
         w.name("finishMessage").string(detail);
     }
@@ -121,11 +122,13 @@ fn candidate<'r>(
 }
 
 /// `finishReason` and `finishMessage`.
-pub fn finish(stop: Option<&Stop<'_>>, w: &mut Writer<'_>) {
+pub fn finish(stop: Option<&Stop<'_>>, w: &mut Writer<'_>, losses: &mut Losses) {
     let Some(stop) = stop else { return };
     w.name("finishReason").string(reason::word(stop));
-    // which of the stop sequences it was, Gemini does not tell
-    let Stop { reason: _, sequence: _, detail } = stop;
+    let Stop { reason: _, sequence, detail } = stop;
+    if sequence.is_some() {
+        losses.dropped(At::NOWHERE, "stop_sequence");
+    }
     w.string_if("finishMessage", detail.as_deref());
 }
 
@@ -273,12 +276,12 @@ pub fn write_logprobs(logprobs: &[Logprob<'_>], w: &mut Writer<'_>) {
     w.end_object();
 }
 
-/// `usageMetadata`. What tools brought in is part of the prompt here, and what was written to a cache has no word.
+/// `usageMetadata`. What tools brought in is part of the prompt here.
 pub fn write_usage(usage: &Usage, tier: Option<&str>, w: &mut Writer<'_>) {
     let Usage {
         input,
         cache_read,
-        cache_write_5m: _,
+        cache_write_5m: _, // booked, see `untold`
         cache_write_1h: _,
         input_audio,
         output,
@@ -297,6 +300,11 @@ pub fn write_usage(usage: &Usage, tier: Option<&str>, w: &mut Writer<'_>) {
     modalities("candidatesTokensDetails", shown, output_audio.0, w);
     w.string_if("serviceTier", tier);
     w.end_object();
+}
+
+/// What of a usage has no word here. Searches are counted by their queries, which stand in the grounding.
+pub fn untold(usage: &Usage, losses: &mut Losses) {
+    losses.untold(&[("usage.cache_write", usage.cache_write_5m), ("usage.cache_write", usage.cache_write_1h)]);
 }
 
 fn modalities(name: &str, all: u64, audio: u64, w: &mut Writer<'_>) {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use super::grounding::Grounding;
 use super::part::{Data, Fit, Part, packed, packed_thought};
-use super::response::{finish, is_of_candidate, parts, said_id, tier, time, write_logprobs, write_usage, written};
+use super::response::{
+    finish, is_of_candidate, parts, said_id, tier, time, untold, write_logprobs, write_usage, written,
+};
 use crate::chat::{CallKind, Citation, Delta, Dialect, Event, Losses, Open, Seal, Start, Stop, StopReason, Usage};
 use crate::dialect::codec::{ReplyTo, StreamEncoder, StreamForm};
 use crate::dialect::gemini::{error, reason};
@@ -108,7 +110,10 @@ impl StreamEncoder for Encoder {
                     side.stop = Some(reason::owned(stop));
                 }
             }
-            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Usage(usage) => {
+                untold(&usage, &mut self.losses);
+                self.usage = Some(usage);
+            }
             Event::Extra { dialect: Dialect::Gemini, name, json } => {
                 self.facts.push((name.into_owned(), json.into_owned()));
             }
@@ -295,7 +300,10 @@ impl Encoder {
                 w.object();
                 contents(&[Part::text("")], &mut w);
                 let told = index == 0 && known("finishReason");
-                finish(side.stop.as_ref().filter(|_| !told), &mut w);
+                finish(side.stop.as_ref().filter(|_| !told), &mut w, &mut self.losses);
+                if told && !known("finishMessage") {
+                    w.string_if("finishMessage", side.stop.as_ref().and_then(|stop| stop.detail.as_deref()));
+                }
                 w.name("index").number(index as u64);
                 for (name, json) in self.facts.iter().filter(|(name, _)| index == 0 && is_of_candidate(name)) {
                     w.name(name).raw(json);

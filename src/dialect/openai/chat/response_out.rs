@@ -92,6 +92,15 @@ impl Answer<'_> {
         }
         let end = Stop::new(StopReason::End);
         let stop = stop.as_ref().unwrap_or(&end);
+        let Stop { reason, sequence, detail } = stop;
+        if sequence.is_some() {
+            self.losses.dropped(At::NOWHERE, "stop_sequence");
+        }
+        // a refusal's words stand in its place
+        let told = *reason == StopReason::Refusal && !blocks.iter().any(|block| matches!(block, Block::Refusal(_)));
+        if detail.is_some() && !told {
+            self.losses.dropped(At::NOWHERE, "stop_detail");
+        }
         let native = self.finish_reason(w, stop, held).filter(|_| extra.get("native_finish_reason").is_none());
         w.string_if("native_finish_reason", native);
         rest::write(w, extra, self.from, &["message", "logprobs"], self.losses);

@@ -395,11 +395,17 @@ impl Encoder {
     // === the end ===
 
     fn stop(&mut self, number: u32, stop: Stop<'_>, out: &mut Vec<u8>) {
-        // a stop sequence has no place
-        let Stop { reason, sequence: _, detail } = stop;
+        let Stop { reason, sequence, detail } = stop;
         let Some(choice) = self.choices.get_mut(&number) else { return };
-        if let Some(detail) = detail.filter(|_| reason == StopReason::Refusal && !choice.refused) {
-            self.delta(number, out, |w| w.name("refusal").string(&detail));
+        if sequence.is_some() {
+            self.losses.dropped(At::NOWHERE, "stop_sequence");
+        }
+        match detail {
+            Some(detail) if reason == StopReason::Refusal && !choice.refused => {
+                self.delta(number, out, |w| w.name("refusal").string(&detail));
+            }
+            Some(_) => self.losses.dropped(At::NOWHERE, "stop_detail"),
+            None => {}
         }
         let Some(choice) = self.choices.get(&number) else { return };
         let held = Held { calls: choice.calls > 0, refusal: choice.refused };

@@ -4,6 +4,7 @@ use crate::chat::block::Refusal;
 use crate::chat::{Block, Choice, Logprob, Losses, Response, Stop, StopReason, Text, Usage};
 use crate::dialect::codec::{Encoded, ReplyTo};
 use crate::json::{At, Writer};
+use crate::units::Tokens;
 
 pub(super) fn encode(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
     let Response {
@@ -13,10 +14,11 @@ pub(super) fn encode(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
         created,
         choices,
         usage: used,
-        service_tier: _, // nobody can ask for one in this grammar
+        service_tier,
         extra,
     } = response;
     let mut losses = Losses::default();
+    tier(service_tier.as_deref(), &mut losses);
     losses.extra(extra);
     let mut body = Vec::new();
     let mut w = Writer::new(&mut body);
@@ -42,9 +44,17 @@ pub(super) fn encode(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
     if let Some(used) = used {
         w.name("usage");
         usage(used, &mut w);
+        untold(used, &mut losses);
     }
     w.end_object();
     Encoded { body, losses }
+}
+
+/// Nobody can ask for one in this grammar, and an unusual one has its price.
+pub(super) fn tier(tier: Option<&str>, losses: &mut Losses) {
+    if tier.is_some_and(|tier| !matches!(tier, "default" | "standard" | "auto")) {
+        losses.dropped(At::NOWHERE, "service_tier");
+    }
 }
 
 /// What of a block is text.
@@ -73,11 +83,10 @@ pub(super) fn text<'b>(block: &'b Block<'_>, losses: &mut Losses) -> Option<&'b 
 
 /// One of the three words of this grammar.
 pub(super) fn finish_reason(stop: &Stop<'_>, losses: &mut Losses) -> &'static str {
-    let Stop {
-        reason,
-        sequence: _, // has no place, nor had the request's list of them an order
-        detail,
-    } = stop;
+    let Stop { reason, sequence, detail } = stop;
+    if sequence.is_some() {
+        losses.dropped(At::NOWHERE, "stop_sequence");
+    }
     if detail.is_some() {
         losses.dropped(At::NOWHERE, "stop_detail");
     }
@@ -130,11 +139,22 @@ pub(super) fn logprobs(tokens: &[Logprob<'_>], offset: &mut u64, w: &mut Writer<
     w.end_object();
 }
 
+/// What of a usage has no word here.
+pub(super) fn untold(usage: &Usage, losses: &mut Losses) {
+    losses.untold(&[
+        ("usage.cache_write", usage.cache_write_5m),
+        ("usage.cache_write", usage.cache_write_1h),
+        ("usage.input_audio", usage.input_audio),
+        ("usage.output_audio", usage.output_audio),
+        ("usage.server_tool_calls", Tokens(usage.server_tool_calls.into())),
+    ]);
+}
+
 pub(super) fn usage(usage: &Usage, w: &mut Writer<'_>) {
     let Usage {
         input,
         cache_read,
-        cache_write_5m: _, // within `input`; this grammar does not tell them apart
+        cache_write_5m: _, // booked, see `untold`
         cache_write_1h: _,
         input_audio: _,
         output,

@@ -76,9 +76,8 @@ impl Encoder {
                 self.losses.changed(At::NOWHERE, "refusal");
                 self.text(choice, text, out);
             }
-            Delta::Thought { .. } => self.losses.dropped(At::NOWHERE, "thinking"),
-            // booked with the call; a seal is of use to a conversation only, which this is not
-            Delta::Arguments(_) | Delta::Seal(_) => {}
+            // booked with their blocks; a seal is of use to a conversation only, which this is not
+            Delta::Thought { .. } | Delta::Arguments(_) | Delta::Seal(_) => {}
             Delta::Citation(_) => self.losses.dropped(At::NOWHERE, "citations"),
             Delta::Logprobs(tokens) => {
                 let at = (choice as usize).min(MAX_CHOICES);
@@ -103,7 +102,8 @@ impl Encoder {
 
     fn opened(&mut self, choice: u32, open: &Open<'_>, out: &mut Vec<u8>) {
         match open {
-            Open::Text | Open::Refusal | Open::Thinking { .. } => {}
+            Open::Text | Open::Refusal => {}
+            Open::Thinking { .. } => self.losses.dropped(At::NOWHERE, "thinking"),
             Open::ToolCall { .. } => self.losses.dropped(At::NOWHERE, "tool_calls"),
             Open::Whole(block) => {
                 if let Some(text) = reply::text(block, &mut self.losses) {
@@ -120,7 +120,8 @@ impl StreamEncoder for Encoder {
             return;
         }
         match event {
-            Event::Start(Start { id, model, created, service_tier: _ }) => {
+            Event::Start(Start { id, model, created, service_tier }) => {
+                reply::tier(service_tier.as_deref(), &mut self.losses);
                 // as in a whole reply: what the provider did not say is ours
                 self.id = id.map_or_else(|| std::mem::take(&mut self.id), |id| id.into());
                 self.model = model.map_or_else(|| std::mem::take(&mut self.model), |model| model.into());
@@ -140,7 +141,10 @@ impl StreamEncoder for Encoder {
                     w.end_object();
                 });
             }
-            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Usage(usage) => {
+                reply::untold(&usage, &mut self.losses);
+                self.usage = Some(usage);
+            }
             Event::Extra { dialect: _, name, json: _ } => self.losses.dropped(At::NOWHERE, name.into_owned()),
             Event::Error(error) => {
                 self.ended = true;

@@ -2,6 +2,7 @@
 
 use super::envelope::{Ending, Envelope};
 use super::output::{self, DECLINED, Ids, Item, Part};
+use super::usage::untold;
 use super::{citation, seals};
 use crate::chat::block::{Native, Refusal};
 use crate::chat::{
@@ -42,6 +43,7 @@ pub fn write(response: &Response<'_>, to: &ReplyTo<'_>) -> Encoded {
     let ending = Ending::of(stop.as_ref(), losses);
     let last = items.len().saturating_sub(1);
     let items: Vec<_> = (0..).zip(items).map(|(n, item)| (item, ending.of_item(n == last))).collect();
+    usage.iter().for_each(|usage| untold(usage, losses));
     envelope.write(&mut Writer::new(&mut encoded.body), Some(&ending), &items, usage.as_ref());
     encoded
 }

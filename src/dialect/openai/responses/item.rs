@@ -196,9 +196,15 @@ fn image<'a>(mut item: Members<'a>, at: At) -> Result<Block<'a>, Wrong> {
         Some("svg") => Cow::Borrowed("image/svg+xml"),
         Some(format) => Cow::Owned(format!("image/{format}")),
     };
+    if FORMATS.iter().any(|format| media_type.strip_prefix("image/") == Some(format)) {
+        item.take("output_format");
+    }
     let source = Source::Base64 { media_type, data };
     Ok(Block::Media(content::media(MediaKind::Image, source, None, at, Extra::rest(item))))
 }
+
+/// Formats that a media type says, and so need not be kept beside it.
+pub const FORMATS: [&str; 4] = ["png", "webp", "jpeg", "gif"];
 
 fn id<'a>(item: &mut Members<'a>, prefix: &str, n: usize) -> Cow<'a, str> {
     let id = item.take_string("id").ok().flatten().filter(|id| !id.is_empty());

@@ -9,6 +9,7 @@ use super::envelope::{Ending, Envelope};
 use super::output::{self, DECLINED, Ids, Item, Part, Status};
 use super::seals::{self, Bearer};
 use super::stream_frames::Frames;
+use super::usage::untold;
 use crate::chat::block::{Native, ServerResult};
 use crate::chat::{Block, CallKind, Delta, Dialect, Event, Losses, Media, Open, Seal, Start, Stop, StopReason, Usage};
 use crate::dialect::openai::error::responses_event;
@@ -513,7 +514,10 @@ impl StreamEncoder for Encoder {
             Event::Stop { choice: 0, stop } => self.stop(&stop, out),
             Event::Open { .. } => self.losses.dropped(At::NOWHERE, "choices"),
             Event::Delta { .. } | Event::Close { .. } | Event::Stop { .. } | Event::Ping => {}
-            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Usage(usage) => {
+                untold(&usage, &mut self.losses);
+                self.usage = Some(usage);
+            }
             Event::Extra { dialect: Dialect::OpenAiResponses, name, json } => {
                 if let Some(envelope) = &mut self.envelope {
                     envelope.keep(&name, &json);

@@ -50,6 +50,10 @@ fn server<'a>(name: Cow<'a, str>, raw: &'a str, at: crate::json::At, mut tool: M
         }
         user_location = tool.take("user_location").map(|node| Json::Borrowed(node.raw));
     }
+    // a new container is what every provider gives
+    if kind == ServerToolKind::CodeExecution && tool.get("container").is_some_and(is_new_container) {
+        tool.take("container");
+    }
     Ok(Tool::Server(ServerTool {
         kind,
         name,
@@ -62,6 +66,12 @@ fn server<'a>(name: Cow<'a, str>, raw: &'a str, at: crate::json::At, mut tool: M
         at,
         extra: Extra::rest(tool),
     }))
+}
+
+/// `{"type":"auto"}` and nothing that would be in it.
+fn is_new_container(node: &Node<'_>) -> bool {
+    let Some(container) = node.as_object() else { return false };
+    container.len() == 1 && container.get("type").and_then(Node::as_str) == Some("auto")
 }
 
 /// `None`: a form that is in no word.

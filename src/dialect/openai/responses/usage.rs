@@ -1,6 +1,6 @@
 //! `usage` of a reply, both ways.
 
-use crate::chat::Usage;
+use crate::chat::{Losses, Usage};
 use crate::json::{Members, Node, Writer};
 use crate::units::Tokens;
 
@@ -32,6 +32,11 @@ pub fn read(reply: &Members<'_>) -> Option<Usage> {
     })
 }
 
+/// What of a usage has no word here.
+pub fn untold(usage: &Usage, losses: &mut Losses) {
+    losses.untold(&[("usage.input_audio", usage.input_audio), ("usage.output_audio", usage.output_audio)]);
+}
+
 /// The member `usage`, `null` where nothing is known.
 pub fn write(w: &mut Writer<'_>, usage: Option<&Usage>) {
     w.name("usage");
@@ -41,10 +46,10 @@ pub fn write(w: &mut Writer<'_>, usage: Option<&Usage>) {
         cache_read,
         cache_write_5m,
         cache_write_1h,
-        input_audio: _, // no member for it; it is counted within
+        input_audio: _, // booked, see `untold`
         output,
         reasoning,
-        output_audio: _,      // likewise
+        output_audio: _,
         server_tool_calls: _, // the calls are items of the answer
     } = usage;
     w.object();
