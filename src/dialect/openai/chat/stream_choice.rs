@@ -10,7 +10,7 @@ use super::reasoning::{self, Detail};
 use super::stream_audio::Audio;
 use super::turns_in::{inner_names, raw_text};
 use super::{annotations, message_in, parts, rest};
-use crate::chat::{Block, CallKind, Citation, Delta, Event, Extra, Issuer, Open, Seal, Stop};
+use crate::chat::{Block, CallKind, Citation, Delta, Event, Extra, Open, Seal, Stop};
 use crate::dialect::Garbled;
 use crate::json::{Members, Node};
 
