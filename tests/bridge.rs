@@ -446,7 +446,18 @@ fn forgiven(source: &Response<'_>, client: Dialect, wanted: &mut Said, got: &mut
     wanted.seals.dedup();
     got.seals.sort();
     got.seals.dedup();
-    let _ = source;
+    // a text's signature comes last in a stream, where Anthropic's clients would take it for the answer: it is in the ledger there
+    if client == Dialect::Anthropic {
+        let of_texts = |raw: &String| {
+            source
+                .choices
+                .iter()
+                .flat_map(|c| &c.blocks)
+                .any(|b| matches!(b, Block::Text(text) if text.seal.as_ref().is_some_and(|seal| seal.raw == *raw)))
+        };
+        wanted.seals.retain(|raw| !of_texts(raw));
+        got.seals.retain(|raw| !of_texts(raw));
+    }
 }
 
 #[test]
@@ -466,7 +477,9 @@ fn an_answer_says_the_same_in_every_client_s_dialect_whole_and_streamed() {
                 }
             };
             let encoded = codec.encode_response(&response, &REPLY);
-            let node = Node::parse(&encoded.body).unwrap_or_else(|e| panic!("{} to {client}: {e}", exchange.id));
+            let node = Node::parse(&encoded.body).unwrap_or_else(|e| {
+                panic!("{} to {client}: {e}: {}", exchange.id, String::from_utf8_lossy(&encoded.body))
+            });
             let read = outbound(client).decode_response(node, &Origin { model: "some-model" });
             compare("whole", read.unwrap_or_else(|e| panic!("{} to {client}: {e:?}", exchange.id)));
             whole += 1;

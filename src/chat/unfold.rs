@@ -49,7 +49,11 @@ pub fn unfold(response: Response<'_>) -> Vec<Event<'_>> {
             events.push(Event::Close { choice, block });
         }
         events.extend(answer.stop.map(|stop| Event::Stop { choice, stop }));
-        events.extend(answer.extra.0.into_iter().map(|m| Event::Extra { dialect, name: m.name, json: m.json }));
+        // facts of the answer as a whole, from here on: those of later choices say whose they are
+        events.extend(answer.extra.0.into_iter().map(|m| {
+            let name = if choice == 0 { m.name } else { format!("{}[{choice}]", m.name).into() };
+            Event::Extra { dialect, name, json: m.json }
+        }));
     }
     events.extend(usage.map(Event::Usage));
     events.extend(extra.0.into_iter().map(|m| Event::Extra { dialect, name: m.name, json: m.json }));

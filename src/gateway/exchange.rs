@@ -19,7 +19,7 @@ use super::proxy::Shared;
 use super::router::Inquiry;
 use super::{bridge, fault, intake, reply, splice, task};
 use crate::call::{Call, Lane};
-use crate::chat::How;
+use crate::chat::{How, Seal};
 use crate::config::snapshot::{Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
 use crate::dialect::{Framing, Grammar, Operation, StreamForm};
@@ -74,7 +74,11 @@ pub async fn run(
     call.provider = Some(target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&target.model));
 
-    let way = route::way(&target, inquiry.operation)?;
+    let mut way = route::way(&target, inquiry.operation)?;
+    if way == Way::Splice && inquiry.operation.dialect().is_some() && Seal::may_hold_packed(&envelope.body) {
+        // what another provider signed would be refused: said again in the same dialect, without it
+        way = Way::Bridge(inquiry.operation);
+    }
     betas(session, call, inquiry, &target, way);
     match way {
         Way::Splice => {

@@ -184,6 +184,27 @@ async fn anthropic_to_anthropic_is_the_client_s_own_bytes() {
     assert_eq!((&line["input_tokens"], &line["output_tokens"]), (&json!(7), &json!(3)));
 }
 
+#[tokio::test]
+async fn a_signature_of_another_provider_s_is_not_sent_to_who_cannot_read_it() {
+    let upstream = upstream().await;
+    upstream.simulator.replies_at("/anthropic/messages", [Reply::json(StatusCode::OK, &message())]);
+    let gateway = gateway(&upstream).await;
+    let packed = tollgate::chat::Seal::new(tollgate::chat::Issuer::Gemini, "c2lnbmVk");
+    let packed = packed.pack(tollgate::chat::Issuer::Anthropic);
+    let mut body = messages("anthropic/claude-sonnet-4-5", false);
+    body["messages"] = json!([
+        {"role": "user", "content": "Hello there"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": packed}, {"type": "text", "text": "Hello."}]},
+        {"role": "user", "content": "And now?"},
+    ]);
+    let (status, headers, text) = post(&gateway, "/v1/messages", &body).await;
+    assert_eq!((status, headers["x-tollgate-lane"].to_str().ok()), (200, Some("bridge")), "{text}");
+    let sent = upstream.record().last().expect("a call");
+    assert!(!String::from_utf8_lossy(&sent.body).contains(&*packed));
+    assert_eq!(sent.json()["messages"][1]["content"][0]["text"], "Hello.");
+    assert!(headers["x-tollgate-dropped"].to_str().is_ok_and(|d| d.contains("messages[1].content[0]")), "{headers:?}");
+}
+
 // === losses ===
 
 #[tokio::test]
