@@ -100,7 +100,8 @@ fn question(task: &Task<'_>, body: &Value) -> Result<Question, Fault> {
     let mut waiting = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
-        if !matches!(role, "user" | "assistant") || role == before {
+        // a guardrail looks before the turns are looked at (recorded traffic)
+        if !matches!(role, "user" | "assistant") || (role == before && body.get("guardrailConfig").is_none()) {
             let message = "A conversation must alternate between user and assistant roles. Make sure the conversation \
                  alternates between user and assistant roles and try again.";
             return Err(bad(message));
@@ -135,7 +136,7 @@ fn hear(question: &mut Question, message: &Value, at: usize, waiting: &[String])
         let id = |pointer: &str| block.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         question.input_tokens += tokens(&block.to_string());
         if let Some(text) = block.get("text").and_then(Value::as_str) {
-            if text.trim().is_empty() {
+            if text.is_empty() {
                 return Err(bad(format!(
                     "The text field in the ContentBlock object at messages.{at}.content.{number} is blank. Add text to the text \
                      field, and try again."

@@ -1,5 +1,6 @@
 //! The simulator through its own front door: raw HTTP/1.1 over loopback, so that framing and broken ends can be seen.
 
+mod corpus;
 mod dialects;
 
 use std::net::SocketAddr;

@@ -456,7 +456,7 @@ async fn a_malformed_request_is_refused_by_its_api() {
         ("gemini", json!({ "generationConfig": { "responseSchema": {} } }), "response_mime_type"),
         ("bedrock", json!({ "surprise": 1 }), "extraneous key [surprise]"),
         ("bedrock", json!({ "messages": [] }), "must start with a user message"),
-        ("bedrock", json!({ "messages": [{ "role": "user", "content": [{ "text": " " }] }] }), "is blank"),
+        ("bedrock", json!({ "messages": [{ "role": "user", "content": [{ "text": "" }] }] }), "is blank"),
         ("bedrock", json!({ "inferenceConfig": { "topK": 1 } }), "extraneous key [topK]"),
         ("bedrock", json!({ "toolConfig": { "tools": [] } }), "at least one tool"),
         ("cohere", json!({ "surprise": 1 }), "unknown field"),
