@@ -201,7 +201,8 @@ async fn a_signature_of_another_provider_s_is_not_sent_to_who_cannot_read_it() {
     assert_eq!((status, headers["x-tollgate-lane"].to_str().ok()), (200, Some("bridge")), "{text}");
     let sent = upstream.record().last().expect("a call");
     assert!(!String::from_utf8_lossy(&sent.body).contains(&*packed));
-    assert_eq!(sent.json()["messages"][1]["content"][0]["text"], "Hello.");
+    let content = &sent.json()["messages"][1]["content"];
+    assert_eq!(content.as_str().or(content[0]["text"].as_str()), Some("Hello."));
     assert!(headers["x-tollgate-dropped"].to_str().is_ok_and(|d| d.contains("messages[1].content[0]")), "{headers:?}");
 }
 
