@@ -513,3 +513,71 @@ fn a_format_the_target_has_is_never_emulated() {
         assert!(adapt(&mut request, &abilities, &mut Losses::default()).is_empty());
     }
 }
+
+/// A body of many small things, for each dialect of clients.
+fn crowd(operation: Operation, count: usize) -> String {
+    let list = |each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().join(",");
+    match operation {
+        Operation::ChatCompletions => {
+            let calls = list(&|n| {
+                format!(
+                    r#"{{"role":"assistant","tool_calls":[{{"id":"a.{n}","type":"function","function":{{"name":"f.{n}","arguments":"{{}}"}}}}]}},{{"role":"tool","tool_call_id":"a.{n}","content":"x"}}"#
+                )
+            });
+            let tools = list(&|n| format!(r#"{{"type":"function","function":{{"name":"f.{n}"}}}}"#));
+            let allowed = list(&|n| format!(r#"{{"type":"function","function":{{"name":"f.{n}"}}}}"#));
+            format!(
+                r#"{{"model":"m","messages":[{calls}],"tools":[{tools}],"tool_choice":{{"type":"allowed_tools","allowed_tools":{{"mode":"auto","tools":[{allowed}]}}}}}}"#
+            )
+        }
+        Operation::Responses => {
+            let calls = list(&|n| {
+                format!(
+                    r#"{{"type":"function_call","call_id":"a.{n}","name":"f.{n}","arguments":"{{}}"}},{{"type":"function_call_output","call_id":"a.{n}","output":"x"}}"#
+                )
+            });
+            format!(r#"{{"model":"m","input":[{calls}]}}"#)
+        }
+        Operation::GenerateContent => {
+            let calls = list(&|n| {
+                format!(
+                    r#"{{"role":"model","parts":[{{"functionCall":{{"name":"f.{n}","args":{{}}}}}}]}},{{"role":"user","parts":[{{"functionResponse":{{"name":"f.{n}","response":{{}}}}}}]}}"#
+                )
+            });
+            format!(r#"{{"contents":[{calls}]}}"#)
+        }
+        _ => {
+            let calls = list(&|n| {
+                format!(
+                    r#"{{"role":"assistant","content":[{{"type":"tool_use","id":"a.{n}","name":"f.{n}","input":{{}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"a.{n}","content":"x"}}]}}"#
+                )
+            });
+            let tools = list(&|n| format!(r#"{{"name":"f.{n}","input_schema":{{"type":"object"}}}}"#));
+            format!(r#"{{"model":"m","max_tokens":1,"messages":[{calls}],"tools":[{tools}]}}"#)
+        }
+    }
+}
+
+#[test]
+fn a_crowd_of_small_things_takes_no_more_than_its_size() {
+    for operation in CLIENTS {
+        let dialect = operation.dialect().expect("a conversation");
+        for to in Dialect::ALL {
+            let took = [1_000, 4_000].map(|count| {
+                let exchange = Exchange {
+                    id: "a crowd".to_owned(),
+                    dialect,
+                    model: "m".to_owned(),
+                    request: Some(crowd(operation, count).into_bytes()),
+                    status: 200,
+                    reply: Reply::None,
+                };
+                let begun = std::time::Instant::now();
+                said(&exchange, to);
+                begun.elapsed()
+            });
+            // four times as many: sixteen times as long would be quadratic
+            assert!(took[1] < took[0] * 10 + std::time::Duration::from_millis(300), "{dialect} to {to}: {took:?}");
+        }
+    }
+}

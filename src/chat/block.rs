@@ -133,7 +133,7 @@ pub struct ToolCall<'a> {
 pub struct ToolResult<'a> {
     /// Of the call it answers.
     pub id: Cow<'a, str>,
-    /// The tool's name, where the dialect repeats it (Gemini). An encoder that needs it looks the call up: `Request::tool_name`.
+    /// The tool's name, where the dialect repeats it (Gemini).
     pub name: Option<Cow<'a, str>>,
     pub kind: CallKind,
     pub blocks: Vec<Block<'a>>,

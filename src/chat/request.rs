@@ -159,14 +159,6 @@ impl<'a> Request<'a> {
             extra: Extra::default(),
         }
     }
-
-    /// The name of the tool that a call was made to, for dialects that repeat it in the result.
-    pub fn tool_name(&self, call_id: &str) -> Option<&str> {
-        self.turns.iter().flat_map(|turn| &turn.blocks).find_map(|block| match block {
-            Block::ToolCall(call) if call.id == call_id => Some(&*call.name),
-            _ => None,
-        })
-    }
 }
 
 // === impl Turn ===

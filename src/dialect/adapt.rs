@@ -7,7 +7,7 @@
 //! Done once here, in words, so that no encoder has to. Nothing of it is a loss: the caller gets what it asked for.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::codec::Abilities;
 use crate::chat::{
@@ -104,10 +104,12 @@ fn tool_names(request: &mut Request<'_>, abilities: &Abilities, undo: &mut Undo)
     };
     let mut taken: HashSet<Box<str>> = HashSet::new();
     let mut bad: Vec<Box<str>> = Vec::new();
+    let mut known: HashSet<Box<str>> = HashSet::new();
     for name in names(request) {
         if fits(name) {
             taken.insert(Box::from(&**name));
-        } else if !bad.iter().any(|b| **b == **name) {
+        } else if !known.contains(&**name) {
+            known.insert(Box::from(&**name));
             bad.push(Box::from(&**name));
         }
     }
@@ -126,14 +128,15 @@ fn tool_names(request: &mut Request<'_>, abilities: &Abilities, undo: &mut Undo)
     if undo.renamed.is_empty() {
         return;
     }
-    let renamed = undo.renamed.clone();
+    let sent: HashMap<Box<str>, Box<str>> =
+        undo.renamed.iter().map(|(sent, original)| (original.clone(), sent.clone())).collect();
     for name in names(request) {
-        if let Some((sent, _)) = renamed.iter().find(|(_, original)| **original == **name) {
+        if let Some(sent) = sent.get(&**name) {
             *name = Cow::Owned(sent.to_string());
         }
     }
     for custom in &mut undo.custom {
-        if let Some((sent, _)) = renamed.iter().find(|(_, original)| original == custom) {
+        if let Some(sent) = sent.get(custom) {
             custom.clone_from(sent);
         }
     }

@@ -3,6 +3,7 @@
 //! Truth: botocore's service model (`ToolConfiguration`, `ToolSpecification`, `ToolChoice`); Amazon Nova User Guide, "Built-in tools".
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::block::Planner;
 use super::message::Conversation;
@@ -166,18 +167,24 @@ fn mark(cache: Option<Cache>, entries: &mut Vec<Entry<'_>>, planner: &mut Planne
 /// A tool for each name in the history, with whatever arguments.
 fn synthesise<'r>(request: &'r Request<'_>, entries: &mut Vec<Entry<'r>>, planner: &mut Planner<'_>) {
     use crate::chat::Block;
-    let mut names: Vec<&str> = Vec::new();
-    for block in request.turns.iter().flat_map(|turn| &turn.blocks) {
+    let blocks = || request.turns.iter().flat_map(|turn| &turn.blocks);
+    let called: HashSet<&str> = blocks()
+        .filter_map(|block| match block {
+            Block::ToolCall(call) => Some(&*call.id),
+            _ => None,
+        })
+        .collect();
+    let mut names: HashSet<&str> = HashSet::new();
+    for block in blocks() {
         let (name, at) = match block {
             Block::ToolCall(call) => (&*call.name, call.at),
-            Block::ToolResult(result) if request.tool_name(&result.id).is_none() => {
+            Block::ToolResult(result) if !called.contains(&*result.id) => {
                 (result.name.as_deref().unwrap_or("tool"), result.at)
             }
             _ => continue,
         };
         planner.losses.changed(at, "tools");
-        if !names.contains(&name) {
-            names.push(name);
+        if names.insert(name) {
             entries.push(Entry::Spec { name, description: None, schema: Cow::Borrowed(EMPTY_SCHEMA), strict: false });
         }
     }
