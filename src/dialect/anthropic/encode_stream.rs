@@ -37,6 +37,9 @@ pub(super) struct Encoder {
     refused: bool,
     /// Number of the block that is written next.
     index: u64,
+    /// The signature of a text that has ended: it goes in front of the next block. Behind the last one it would be the end of the answer,
+    /// and some clients show nothing but that; Gemini does not insist on it.
+    late: Option<Seal<'static>>,
     front: Option<Front>,
     queue: Queue,
 }
@@ -136,6 +139,7 @@ impl Encoder {
             refused: false,
             index: 0,
             front: None,
+            late: None,
             queue: Queue::default(),
         }
     }
@@ -215,6 +219,9 @@ impl Encoder {
 
     /// The next block comes to the front.
     fn advance(&mut self, block: u32, what: What, out: &mut Vec<u8>) {
+        if let Some(seal) = self.late.take() {
+            seal_block(&seal, &mut self.index, out);
+        }
         if let What::Json(json) = &what {
             self.json(json, out);
         }
@@ -228,8 +235,6 @@ impl Encoder {
         match (&front.what, delta) {
             (_, Delta::Logprobs(_)) => self.losses.dropped(At::NOWHERE, "logprobs"),
             (What::Thinking { redacted }, delta) => front.thought(*redacted, delta, *index, out),
-            // behind the text it would be the answer's last block, and some clients show nothing but that; Gemini does not insist on it
-            (What::Text, Delta::Seal(_)) if front.begun => self.losses.dropped(At::NOWHERE, "signature"),
             (What::Text | What::ToolCall { .. }, Delta::Seal(seal)) => {
                 if front.begun {
                     front.seal = Some(seal.into_owned());
@@ -263,8 +268,10 @@ impl Encoder {
         if front.begun {
             stop_frame(&mut self.index, out);
         }
-        if let Some(seal) = front.seal {
-            seal_block(&seal, &mut self.index, out);
+        match front.seal {
+            Some(seal) if front.what == What::Text => self.late = Some(seal),
+            Some(seal) => seal_block(&seal, &mut self.index, out),
+            None => {}
         }
     }
 
@@ -305,6 +312,9 @@ impl Encoder {
             self.advance(block, what, out);
             deltas.into_iter().for_each(|delta| self.piece(delta, out));
             self.finish_front(out);
+        }
+        if self.late.take().is_some() {
+            self.losses.dropped(At::NOWHERE, "signature");
         }
         self.over = true;
         let (inside, beside): (Vec<_>, Vec<_>) =
