@@ -17,13 +17,9 @@ enum Place {
 
 /// `tools`, and `web_search_options` behind them.
 pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>, losses: &mut Losses) {
-    let listed = |tool: &&Tool<'_>| match tool {
-        Tool::Function(_) => true,
-        Tool::Server(tool) => matches!(place(tool), Place::Tools),
-    };
-    if request.tools.iter().any(|tool| listed(&tool)) {
+    if request.tools.iter().any(listed) {
         w.name("tools").array();
-        for tool in request.tools.iter().filter(listed) {
+        for tool in request.tools.iter().filter(|tool| listed(tool)) {
             match tool {
                 Tool::Function(tool) => function(w, tool, parts, losses),
                 Tool::Server(tool) => w.raw(&tool.native.1),
@@ -43,6 +39,14 @@ pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>
             Place::WebSearch | Place::Nowhere if chosen(request, &tool.name) => losses.essential(tool.at, ""),
             Place::WebSearch | Place::Nowhere => losses.dropped(tool.at, ""),
         }
+    }
+}
+
+/// Whether it stands in `tools`.
+fn listed(tool: &Tool<'_>) -> bool {
+    match tool {
+        Tool::Function(_) => true,
+        Tool::Server(tool) => matches!(place(tool), Place::Tools),
     }
 }
 
@@ -165,6 +169,14 @@ fn place_of(w: &mut Writer<'_>, location: &str) {
 
 pub(super) fn choice(w: &mut Writer<'_>, request: &Request<'_>, losses: &mut Losses) {
     let Some(Param { value, at }) = &request.tool_choice else { return };
+    // a choice among nothing is refused; whoever writes one in this dialect is told so by the provider
+    let asked = request.dialect == Dialect::OpenAiChat && request.tools.is_empty();
+    if !asked && !request.tools.iter().any(listed) {
+        if !matches!(value, ToolChoice::Auto | ToolChoice::None) {
+            losses.dropped(*at, "");
+        }
+        return;
+    }
     match value {
         ToolChoice::Auto => w.name("tool_choice").string("auto"),
         ToolChoice::Required => w.name("tool_choice").string("required"),
