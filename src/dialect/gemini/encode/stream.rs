@@ -30,6 +30,19 @@ pub struct Encoder {
     losses: Losses,
 }
 
+/// Members of the last chunk that are written for what the events say.
+const OWN: [&str; 9] = [
+    "candidates",
+    "usageMetadata",
+    "modelVersion",
+    "createTime",
+    "responseId",
+    "content",
+    "finishReason",
+    "finishMessage",
+    "index",
+];
+
 /// One of the answers.
 #[derive(Debug, Default)]
 struct Side {
@@ -109,7 +122,7 @@ impl StreamEncoder for Encoder {
                 }
             }
             Event::Usage(usage) => self.usage = Some(usage),
-            Event::Extra { dialect: Dialect::Gemini, name, json } => {
+            Event::Extra { dialect: Dialect::Gemini, name, json } if !OWN.contains(&&*name) => {
                 self.facts.push((name.into_owned(), json.into_owned()));
             }
             Event::Extra { dialect: _, name, json: _ } => self.losses.dropped(At::NOWHERE, name.into_owned()),
