@@ -59,9 +59,10 @@ dist: ## a tar file for this platform, with its checksum
 	cd $(TARGET)/dist && sha256sum tollgate-$(VERSION)-$(HOST).tar.gz > tollgate-$(VERSION)-$(HOST).tar.gz.sha256
 
 FUZZ_SECONDS ?= 10
-fuzz: ## each parser against random bytes, FUZZ_SECONDS=10 each; installs cargo-fuzz
+FUZZ_TARGETS ?= json_scan json_tree sse_frames event_stream decode_request decode_response round_trip
+fuzz: ## each parser and codec against made-up bytes, FUZZ_SECONDS=10 each; installs cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
-	@for target in json_scan sse_frames; do \
+	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p tests/fuzz/corpus/$$target; \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz -s none $$target tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target \
 	    -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \

@@ -3,13 +3,16 @@
 BENCH_TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 BENCH_RUN = python3 benches/load/run.py --tollgate $(BENCH_TARGET)/dist/tollgate --load $(BENCH_TARGET)/bench-load/dist --run-dir $(BENCH_TARGET)/bench
 
-.PHONY: bench bench-quick bench-build bench-parts
+.PHONY: bench bench-quick bench-bridge bench-build bench-parts
 
 bench: bench-build ## Compare with nginx and a bare Pingora: all runs, 3 rounds (10 minutes)
 	$(BENCH_RUN) --rounds 3
 
 bench-quick: bench-build ## The same in brief: 1 round (2 minutes)
 	$(BENCH_RUN) --rounds 1 --runs c64,k100,m1,s500
+
+bench-bridge: bench-build ## What translating costs: the bridge lane beside the splice lane, 3 rounds (3 minutes)
+	$(BENCH_RUN) --rounds 3 --peers tollgate --runs b1,b64,bm1,bs50,bs500
 
 bench-build:
 	cargo build --profile dist --locked

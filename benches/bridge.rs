@@ -112,34 +112,64 @@ fn answers(c: &mut Criterion) {
     group.finish();
 }
 
-const START: &[u8] = br#"{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-sonnet-4-5","content":[],"usage":{"input_tokens":7,"output_tokens":1}}}"#;
-const OPEN: &[u8] = br#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
-const DELTA: &[u8] = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" the quick"}}"#;
+/// The head of a provider's stream, and one event of its text.
+type Stream = (&'static [(&'static str, &'static [u8])], (&'static str, &'static [u8]));
+
+const OF_ANTHROPIC: Stream = (
+    &[
+        (
+            "message_start",
+            br#"{"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant","model":"claude-sonnet-4-5","content":[],"usage":{"input_tokens":7,"output_tokens":1}}}"#,
+        ),
+        (
+            "content_block_start",
+            br#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        ),
+    ],
+    (
+        "content_block_delta",
+        br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" the quick"}}"#,
+    ),
+);
+const OF_CHAT: Stream = (
+    &[(
+        "",
+        br#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-5.1","service_tier":"default","system_fingerprint":null,"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"Xk2"}"#,
+    )],
+    (
+        "",
+        br#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-5.1","service_tier":"default","system_fingerprint":null,"choices":[{"index":0,"delta":{"content":" the quick"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"b7Qd1"}"#,
+    ),
+);
 
 fn events(c: &mut Criterion) {
-    let mut group = c.benchmark_group("event of anthropic");
-    for to in CLIENTS {
-        let mut decoder = outbound(Dialect::Anthropic).stream_decoder(&Origin { model: "claude-sonnet-4-5" });
-        let mut encoder = inbound(to).expect("a dialect of clients").stream_encoder(&REPLY);
-        let mut undoing = Undoing::new(Undo::default());
-        let mut out = Vec::new();
-        let mut push = |name: &'static str, data: &[u8]| {
-            let (mut events, mut undone) = (Vec::new(), Vec::new());
-            decoder.push(Frame { name, data, exception: false }, &mut events).expect("an event");
-            events.into_iter().for_each(|event| undoing.push(event, &mut undone));
-            undone.into_iter().for_each(|event| encoder.push(event, &mut out));
-            let len = out.len();
-            out.clear();
-            len
-        };
-        push("message_start", START);
-        push("content_block_start", OPEN);
-        group.bench_function(format!("to {}", to.dialect().expect("a conversation")), |b| {
-            // what is gathered for the end of a stream is bounded, and little here
-            b.iter(|| push("content_block_delta", black_box(DELTA)));
-        });
+    for (from, (head, (name, event))) in [(Dialect::Anthropic, OF_ANTHROPIC), (Dialect::OpenAiChat, OF_CHAT)] {
+        let mut group = c.benchmark_group(format!("event of {from}"));
+        for to in CLIENTS {
+            let mut decoder = outbound(from).stream_decoder(&Origin { model: model_of(from) });
+            let mut encoder = inbound(to).expect("a dialect of clients").stream_encoder(&REPLY);
+            let mut undoing = Undoing::new(Undo::default());
+            let mut out = Vec::new();
+            let mut push = |name: &'static str, data: &[u8]| {
+                let (mut events, mut undone) = (Vec::new(), Vec::new());
+                decoder.push(Frame { name, data, exception: false }, &mut events).expect("an event");
+                events.into_iter().for_each(|event| undoing.push(event, &mut undone));
+                undone.into_iter().for_each(|event| encoder.push(event, &mut out));
+                let len = out.len();
+                out.clear();
+                len
+            };
+            head.iter().for_each(|(name, data)| {
+                push(name, data);
+            });
+            assert!(push(name, event) > 0, "{from} to {to}: it is said");
+            group.bench_function(format!("to {}", to.dialect().expect("a conversation")), |b| {
+                // what is gathered for the end of a stream is bounded, and little here
+                b.iter(|| push(name, black_box(event)));
+            });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(benches, requests, answers, events);

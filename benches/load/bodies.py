@@ -15,11 +15,13 @@ TURNS = [
                                      "out. Use the clock that the struct was given, and the takeover happens in the test as it does in "
                                      "production."},
 ]
+# the same body for a model that is reached in its own dialect, and for one that is reached over the bridge
+LANES = {"splice": "gpt-4o-mini", "bridge": "claude"}
 SIZES = {"chat-1k": 1 << 10, "chat-100k": 100 << 10, "chat-1m": 1 << 20, "stream-1k": 1 << 10}
 
 
-def chat(size, stream):
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "system", "content": "You are a careful engineer."}],
+def chat(size, stream, model="gpt-4o-mini"):
+    body = {"model": model, "messages": [{"role": "system", "content": "You are a careful engineer."}],
             "max_completion_tokens": 256, "temperature": 0.7}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -34,12 +36,25 @@ def chat(size, stream):
     return json.dumps(body).encode()
 
 
+def image(size, model):
+    """A question about an image, nearly all of it base64."""
+    line = "iVBORw0KGgoAAAANSUhEUgAABAAAAAMACAIAAAA12IJaAAAgAElEQVR4nOy9"
+    data = line * (size // len(line))
+    return json.dumps({"model": model, "max_completion_tokens": 256, "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "What does this screenshot show?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + data}}]}]}).encode()
+
+
 def write(folder):
     """Name of each body to its file."""
     os.makedirs(folder, exist_ok=True)
+    texts = {name: chat(size, name.startswith("stream")) for name, size in SIZES.items()}
+    for lane, model in LANES.items():
+        texts |= {f"chat-1k-{lane}": chat(1 << 10, False, model), f"stream-1k-{lane}": chat(1 << 10, True, model),
+                  f"image-1m-{lane}": image(1 << 20, model)}
     files = {}
-    for name, size in SIZES.items():
+    for name, text in texts.items():
         files[name] = os.path.join(folder, name + ".json")
         with open(files[name], "wb") as out:
-            out.write(chat(size, name.startswith("stream")))
+            out.write(text)
     return files

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The whole gateway beside nginx and a bare Pingora, in front of one mock provider: interleaved runs, one table.
+"""The whole gateway beside nginx and a bare Pingora, in front of one mock provider: interleaved runs, one table. And its bridge lane
+beside its splice lane, in a table of its own.
 
 `make bench` builds everything and calls this; see README.md here. Loopback only; no root needed.
 """
@@ -23,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 KEY = "sk-bench-0123456789abcdef"
 ADMIN = "http://127.0.0.1:9111"
 
-WRK = ("c1", "c64", "d50", "k100", "m1", "inflight")
+WRK = ("c1", "c64", "d50", "k100", "m1", "inflight", "b1", "b64", "bm1")
 RUNS = {
     # whole replies: connections, seconds, body, the provider's delay
     "c1": dict(connections=1, seconds=3, body="chat-1k"),
@@ -40,7 +41,14 @@ RUNS = {
     "inflight": dict(connections=64, seconds=6, body="chat-1m", delay_ms=2500, fresh=True),
     "start": dict(fresh=True),
     "reload": dict(fresh=True),
+    # the gateway's two lanes, with the same body but for the model's name
+    "b1": dict(connections=1, seconds=3, body="chat-1k", lanes=True),
+    "b64": dict(connections=64, seconds=5, body="chat-1k", lanes=True),
+    "bm1": dict(connections=8, seconds=4, body="image-1m", lanes=True),
+    "bs50": dict(streams=50, ramp_ms=1000, chunks=100, gap_ms=50, deadline_s=15, lanes=True),
+    "bs500": dict(streams=500, ramp_ms=1000, chunks=100, gap_ms=50, deadline_s=20, lanes=True),
 }
+PEER_RUNS = [run for run, options in RUNS.items() if not options.get("lanes")]
 
 
 class Peer:
@@ -86,14 +94,18 @@ def set_mock(delay_ms=0, chunks=100, gap_ms=0):
 
 
 def post(peer, file, key=None):
+    return post_with_head(peer, file, key)[:2]
+
+
+def post_with_head(peer, file, key=None):
     with open(file, "rb") as body:
         request = urllib.request.Request(peer.url, data=body.read(), headers={
             "Content-Type": "application/json", "Authorization": f"Bearer {key or peer.key}"})
     try:
         with urllib.request.urlopen(request, timeout=20) as reply:
-            return reply.status, reply.read()
+            return reply.status, reply.read(), reply.headers
     except urllib.error.HTTPError as refusal:
-        return refusal.code, refusal.read()
+        return refusal.code, refusal.read(), refusal.headers
 
 
 def peers(options):
@@ -130,18 +142,58 @@ def check(peer, files):
     set_mock(chunks=5, gap_ms=20)
     stats(reset=True)
     faults = []
-    for body in files:
+    plain = [name for name in files if not name.endswith(tuple(bodies.LANES))]
+    for body in plain:
         status, reply = post(peer, files[body])
         if status != 200 or b'"usage"' not in reply:
             faults.append(f"{body}: status {status}")
         elif body.startswith("stream") and b"data: [DONE]" not in reply:
             faults.append("a stream without an end")
     seen = stats()
-    if seen["upstream_key_seen"] != len(files) or seen["client_key_seen"]:
+    if seen["upstream_key_seen"] != len(plain) or seen["client_key_seen"]:
         faults.append("the key was not swapped")
     if peer.name not in ("direct", "bare") and post(peer, files["chat-1k"], "sk-bench-of-nobody-at-all")[0] != 401:
         faults.append("a wrong key was not refused")
     return faults
+
+
+def check_lanes(peer, files):
+    """That either lane is the one it should be, and a client reads the same from both."""
+    faults, said = [], {}
+    for lane in bodies.LANES:
+        set_mock(chunks=5, gap_ms=20)
+        stats(reset=True)
+        for body in ("chat-1k", "stream-1k", "image-1m"):
+            status, reply, head = post_with_head(peer, files[f"{body}-{lane}"])
+            if status != 200 or head.get("x-tollgate-lane") != lane:
+                faults.append(f"{body}, {lane}: status {status}, lane {head.get('x-tollgate-lane')}: {reply[:300]}")
+                continue
+            if head.get("x-tollgate-dropped"):
+                faults.append(f"{body}, {lane}: dropped {head['x-tollgate-dropped']}")
+            said[lane, body] = told(reply, body.startswith("stream"))
+        seen = stats()
+        if seen["upstream_key_seen"] != 3 or seen["client_key_seen"] or seen["body_bytes"] < 1 << 20:
+            faults.append(f"{lane}: {seen}")
+    for body in ("chat-1k", "stream-1k", "image-1m"):
+        one, other = (said.get((lane, body)) for lane in bodies.LANES)
+        if one != other or not one or not one[0]:
+            faults.append(f"{body}: {one} spliced, {other} bridged")
+    return faults
+
+
+def told(reply, stream):
+    """What a client reads: text (the stamps of a stream's chunks taken out), stop, tokens."""
+    if not stream:
+        reply = json.loads(reply)
+        choice = reply["choices"][0]
+        return choice["message"]["content"], choice["finish_reason"], reply["usage"]["total_tokens"]
+    events = [line[6:] for line in reply.decode().splitlines() if line.startswith("data: ")]
+    chunks = [json.loads(event) for event in events if event != "[DONE]"]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    pieces = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]
+    stop = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    tokens = [chunk["usage"]["total_tokens"] for chunk in chunks if chunk.get("usage")]
+    return [piece[17:] for piece in pieces], stop, tokens, events[-1] == "[DONE]"
 
 
 def limited(run, limit):
@@ -151,7 +203,10 @@ def limited(run, limit):
     return options
 
 
-def measure(peer, run, options, files, mock):
+def measure(peer, run, options, files, mock, lane=None):
+    def body(name):
+        return files[f"{name}-{lane}" if lane else name]
+
     set_mock(options.get("delay_ms", 0), options.get("chunks", 100), options.get("gap_ms", 0))
     stats(reset=True)
     pid = peer.process.pid if peer.process else None
@@ -163,10 +218,10 @@ def measure(peer, run, options, files, mock):
         command = ["wrk", "-t1", f"-c{options['connections']}", f"-d{options['seconds']}s", "--timeout", "10s", "--latency",
                    "-s", f"{HERE}/wrk.lua", peer.url]
     else:
-        command = [f"{ARGS.load}/bench-drive", peer.url, peer.key, files["stream-1k"], str(options["streams"]),
+        command = [f"{ARGS.load}/bench-drive", peer.url, peer.key, body("stream-1k"), str(options["streams"]),
                    str(options["ramp_ms"]), str(options["deadline_s"])]
     before = (process.cpu_s(pid) if pid else 0, process.cpu_s(mock.pid), process.machine_busy_s(), time.time())
-    output, client_s = process.client(command, {"BENCH_BODY": files[options.get("body", "stream-1k")], "BENCH_KEY": peer.key})
+    output, client_s = process.client(command, {"BENCH_BODY": body(options.get("body", "stream-1k")), "BENCH_KEY": peer.key})
     after = (process.cpu_s(pid) if pid else 0, process.cpu_s(mock.pid), process.machine_busy_s(), time.time())
     grown = peak.stop() - rest if peak else 0
     gateway_s, mock_s, machine_s, wall = (b - a for a, b in zip(before, after))
@@ -224,13 +279,22 @@ def about(records, limit):
     cores = len(os.sched_getaffinity(0))
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True).stdout.strip()
-    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
+    nginx = ""
+    if any(r["peer"] == "nginx" for r in records):
+        version = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
+        nginx = f"nginx {version}, "
     others = [r["others"] for r in records if "others" in r]
     rounds = len({r["round"] for r in records})
     busy = " That is too much: only CPU and memory say something." if (table.med(others) or 0) > 0.3 else ""
-    return (f"Tollgate {commit or '(no commit)'}, nginx {nginx}, Pingora 0.9.1; {cores} cores ({cpu}), {rounds} round{'s' * (rounds != 1)}, medians; "
+    return (f"Tollgate {commit or '(no commit)'}, {nginx}Pingora 0.9.1; {cores} cores ({cpu}), {rounds} round{'s' * (rounds != 1)}, medians; "
             f"files limited to {limit:,}; the rest of the machine took {table.med(others) or 0:.2f} cores (at most {max(others, default=0):.2f}). "
             f"CPU is the gateway's own.{busy}")
+
+
+def both_lanes(fleet, number):
+    """The gateway with either lane; the one that comes first comes second in the next round."""
+    lanes = list(bodies.LANES)
+    return [(peer, lane) for peer in fleet if peer.name == "tollgate" for lane in lanes[number % 2:] + lanes[:number % 2]]
 
 
 def run_all(options, files, mock, limit, out):
@@ -241,6 +305,8 @@ def run_all(options, files, mock, limit, out):
             if peer.command:
                 peer.start()
             faults = check(peer, files)
+            if peer.name == "tollgate" and any(RUNS[run].get("lanes") for run in options.runs.split(",")):
+                faults += check_lanes(peer, files)
             if faults:
                 sys.exit(f"{peer.name}: " + "; ".join(faults))
         for peer in fleet:  # unmeasured
@@ -252,7 +318,8 @@ def run_all(options, files, mock, limit, out):
                 fresh = RUNS[run].get("fresh")
                 if fresh and number > 0:
                     continue
-                for peer in order:
+                lanes = RUNS[run].get("lanes")
+                for peer, lane in [(peer, None) for peer in order] if not lanes else both_lanes(fleet, number):
                     if fresh and not peer.command or run == "reload" and peer.name != "tollgate":
                         continue
                     if run == "start":
@@ -263,11 +330,11 @@ def run_all(options, files, mock, limit, out):
                     else:
                         if fresh:
                             peer.restart(files)
-                        record = measure(peer, run, limited(run, limit), files, mock)
-                    records.append(dict(peer=peer.name, run=run, round=number, **record))
+                        record = measure(peer, run, limited(run, limit), files, mock, lane)
+                    records.append(dict(peer=lane or peer.name, run=run, round=number, **record))
                     out.write(json.dumps(records[-1]) + "\n")
                     out.flush()
-                    say(f"round {number + 1}", run, peer.name, json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in record.items()}))
+                    say(f"round {number + 1}", run, lane or peer.name, json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in record.items()}))
                     time.sleep(0.3)
     finally:
         for peer in fleet:
@@ -277,7 +344,7 @@ def run_all(options, files, mock, limit, out):
 
 def main():
     load = f"{ARGS.load}/bench-mock"
-    for needed in ("wrk", "nginx", load, ARGS.tollgate):
+    for needed in ("wrk", *(["nginx"] if "nginx" in ARGS.peers.split(",") else []), load, ARGS.tollgate):
         if not shutil.which(needed):
             sys.exit(f"{needed} is missing; wrk and nginx are packages of Debian, `make bench` builds the rest")
     os.makedirs(f"{run_dir()}/nginx-body", exist_ok=True)
@@ -301,7 +368,7 @@ def main():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", default=",".join(RUNS), help="of " + ",".join(RUNS))
+    parser.add_argument("--runs", default=",".join(PEER_RUNS), help="of " + ",".join(RUNS))
     parser.add_argument("--peers", default=",".join(table.PEERS))
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--tollgate", default="target/dist/tollgate", help="the program")

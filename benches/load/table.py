@@ -1,7 +1,8 @@
-"""One table out of the records of a run: a row per measure, a column per peer, medians over the rounds."""
+"""One table out of the records of a run: a row per measure, a column per peer, medians over the rounds. A second one for the lanes."""
 import statistics
 
 PEERS = ["direct", "nginx", "bare", "tollgate"]
+LANES = ["splice", "bridge"]
 
 
 def med(values):
@@ -81,18 +82,65 @@ def ratio(values, base):
     return "-" if ours is None or theirs is None or theirs <= 0 else f"{ours / theirs:.2f}"
 
 
-def render(records, about, markdown):
+def lane_rows(records):
+    """(label, digits, splice, bridge): the same body in either lane of the gateway."""
+    def of(run, value):
+        return [med([value(r) for r in records if r["run"] == run and r["peer"] == lane]) for lane in LANES]
+
+    def cpu(run):
+        return of(run, lambda r: r.get("cpu_us"))
+
+    def rate(run):
+        return of(run, lambda r: r["r"]["calls"] * 1e6 / r["r"]["us"])
+
+    return [
+        ("CPU per call, 1 KB, 64 connections, µs", 1, cpu("b64")),
+        ("CPU per call, 1 KB, 1 connection, µs", 1, cpu("b1")),
+        ("CPU per call, 1 MB with an image, µs", 0, cpu("bm1")),
+        ("CPU per streamed chunk, 50 streams, µs", 1, cpu("bs50")),
+        ("CPU per streamed chunk, 500 streams, µs", 1, cpu("bs500")),
+        ("calls per second, 1 KB, 64 connections", 0, rate("b64")),
+        ("calls per second, 1 MB with an image, 8 connections", 0, rate("bm1")),
+        ("latency, 1 connection, p50, µs", 0, of("b1", lambda r: r["r"]["p50"])),
+        ("latency, 1 connection, p99, µs", 0, of("b1", lambda r: r["r"]["p99"])),
+        ("a chunk's way, 500 streams, p50, µs", 0, of("bs500", lambda r: r["r"]["way"]["p50"])),
+        ("a chunk's way, 500 streams, p99, µs", 0, of("bs500", lambda r: r["r"]["way"]["p99"])),
+        ("failed calls or streams", 0, [sum(failures(r) for r in records if r["peer"] == lane) for lane in LANES]),
+    ]
+
+
+def lines_of(head, body, markdown):
+    if markdown:
+        return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *body]]
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    return ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip() for row in [head, *body]]
+
+
+def peer_table(records, markdown):
     peers = [p for p in PEERS if any(r["peer"] == p for r in records)]
-    head = ["", *peers, "to bare", "to nginx"]
     body = []
     for label, digits, values in rows(records):
         if any(values.get(p) is not None for p in peers):
             plain = label.startswith(("failed", "  "))
             body.append([label, *(number(values.get(p), digits) for p in peers),
                          *(["", ""] if plain else [ratio(values, "bare"), ratio(values, "nginx")])])
-    if markdown:
-        lines = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *body]]
-    else:
-        widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-        lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip() for row in [head, *body]]
-    return "\n".join(lines) + "\n\n" + about + "\n"
+    return lines_of(["", *peers, "to bare", "to nginx"], body, markdown)
+
+
+def lane_table(records, markdown):
+    body = []
+    for label, digits, (splice, bridge) in lane_rows(records):
+        if splice is None or bridge is None:
+            continue
+        compared = ["", ""] if label.startswith("failed") else [number(bridge - splice, digits), f"{bridge / splice:.2f}" if splice else "-"]
+        body.append([label, number(splice, digits), number(bridge, digits), *compared])
+    return lines_of(["", *LANES, "added", "ratio"], body, markdown)
+
+
+def render(records, about, markdown):
+    tables = []
+    if any(r["peer"] in PEERS for r in records):
+        tables.append(peer_table(records, markdown))
+    if any(r["peer"] in LANES for r in records):
+        tables.append(lane_table(records, markdown))
+    return "\n\n".join("\n".join(lines) for lines in tables) + "\n\n" + about + "\n"

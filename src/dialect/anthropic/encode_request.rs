@@ -9,9 +9,9 @@ use super::blocks_out::{Blocks, Place, plain};
 use super::leftover;
 use super::model::Model;
 use super::thinking::{Around, Mode, Plan};
-use super::tools_out::{self, Choice, Offer};
+use super::tools_out::{self, Offer};
 use super::turns::{self, Message, Piece};
-use crate::chat::{Block, Cache, Dialect, Extra, Format, Losses, Param, Request, Role, Schema, Tool};
+use crate::chat::{Block, Cache, Dialect, Extra, Format, Losses, Param, Request, Role, Schema};
 use crate::dialect::{Encoded, To};
 use crate::json::Writer;
 
@@ -219,11 +219,7 @@ impl Ask<'_, '_> {
         }
         blocks.w.name("tools").array();
         for tool in &offer.tools {
-            let chosen = match (tool, offer.choice) {
-                (Tool::Server(tool), Some(Choice::Tool(name))) => tool.name == name,
-                _ => false,
-            };
-            blocks.tool(tool, self.model, chosen);
+            blocks.tool(tool, self.model);
         }
         blocks.w.end_array();
     }

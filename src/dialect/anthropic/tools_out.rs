@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use super::blocks_out::Blocks;
 use super::model::Model;
 use super::{leftover, schema};
-use crate::chat::{CallKind, Dialect, Extra, Function, Losses, Param, ServerTool, ServerToolKind, Tool, ToolChoice};
+use crate::chat::{
+    CallKind, Dialect, Extra, Function, How, Losses, Param, ServerTool, ServerToolKind, Tool, ToolChoice,
+};
 use crate::json::{At, Node, Writer};
 
 /// Which tools are offered and how the model is told to use them.
@@ -34,7 +36,12 @@ impl<'r, 'a> Offer<'r, 'a> {
         model: Option<Model>,
         losses: &mut Losses,
     ) -> Self {
-        let mut offer = Offer { tools: tools.iter().collect(), choice: None };
+        let chosen = match choice {
+            Some(Param { value: ToolChoice::Tool(name), at: _ }) => Some(&**name),
+            _ => None,
+        };
+        let tools = tools.iter().filter(|tool| known(tool, chosen, losses)).collect();
+        let mut offer = Offer { tools, choice: None };
         let Some(Param { value, at }) = choice else { return offer };
         offer.choice = Some(match value {
             ToolChoice::Auto => Choice::Auto,
@@ -63,6 +70,17 @@ impl<'r, 'a> Offer<'r, 'a> {
 
     pub(super) fn forced(&self) -> bool {
         matches!(self.choice, Some(Choice::Any | Choice::Tool(_)))
+    }
+}
+
+/// Whether a tool can be offered here at all.
+fn known(tool: &Tool<'_>, chosen: Option<&str>, losses: &mut Losses) -> bool {
+    match tool {
+        Tool::Server(tool) if tool.kind == ServerToolKind::Other && tool.native.0 != Dialect::Anthropic => {
+            losses.book(tool.at, "", if chosen == Some(&*tool.name) { How::Essential } else { How::Dropped });
+            false
+        }
+        Tool::Server(_) | Tool::Function(_) => true,
     }
 }
 
@@ -113,10 +131,10 @@ pub(super) fn choice(
 
 impl Blocks<'_, '_, '_> {
     /// One entry of `tools`.
-    pub(super) fn tool(&mut self, tool: &Tool<'_>, model: Option<Model>, chosen: bool) {
+    pub(super) fn tool(&mut self, tool: &Tool<'_>, model: Option<Model>) {
         match tool {
             Tool::Function(function) => self.function(function, model),
-            Tool::Server(server) => self.server_tool(server, chosen),
+            Tool::Server(server) => self.server_tool(server),
         }
     }
 
@@ -149,7 +167,7 @@ impl Blocks<'_, '_, '_> {
         self.w.end_object();
     }
 
-    fn server_tool(&mut self, tool: &ServerTool<'_>, chosen: bool) {
+    fn server_tool(&mut self, tool: &ServerTool<'_>) {
         let ServerTool {
             kind,
             name: _,
@@ -170,7 +188,7 @@ impl Blocks<'_, '_, '_> {
             ServerToolKind::WebSearch => ("web_search_20250305", "web_search"),
             ServerToolKind::WebFetch => ("web_fetch_20250910", "web_fetch"),
             ServerToolKind::CodeExecution => ("code_execution_20250825", "code_execution"),
-            ServerToolKind::Other if chosen => return self.losses.essential(*at, ""),
+            // never offered
             ServerToolKind::Other => return self.losses.dropped(*at, ""),
         };
         self.w.object();

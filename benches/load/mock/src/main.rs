@@ -1,8 +1,9 @@
-//! An OpenAI-compatible provider that costs next to nothing, so that a gateway in front of it is always the expensive part.
+//! A provider that costs next to nothing, OpenAI-compatible and Anthropic's, so that a gateway in front of it is always the expensive part.
 //!
 //! `bench-mock [ADDRESS [THREADS]]`, by default `127.0.0.1:9000` and 2.
 //!
 //! - `POST /v1/chat/completions`: a fixed reply, or an event stream when the body says `"stream": true`
+//! - `POST /v1/messages`: the same text in Anthropic's words, in as many chunks and at the same pace
 //! - `GET /config?delay_ms=&chunks=&gap_ms=`: how requests from now on are answered
 //! - `GET /stats`: counters since the last `?reset=1`
 //!
@@ -39,7 +40,7 @@ static OPEN_MAX: AtomicU64 = AtomicU64::new(0);
 static UPSTREAM_KEY_SEEN: AtomicU64 = AtomicU64::new(0);
 static CLIENT_KEY_SEEN: AtomicU64 = AtomicU64::new(0);
 
-const UPSTREAM_KEY: &[u8] = b"Bearer upstream-key";
+const UPSTREAM_KEY: &[u8] = b"upstream-key";
 const CLIENT_KEY: &[u8] = b"sk-bench";
 
 const REPLY: &str = concat!(
@@ -62,8 +63,41 @@ const TAIL: &str = concat!(
     "\n\ndata: [DONE]\n\n"
 );
 
+const MESSAGE: &str = concat!(
+    r#"{"id":"msg_mock0000000000000000000000","type":"message","role":"assistant","model":"claude-sonnet-4-5","content":[{"type":"text","#,
+    r#""text":"This is a fixed answer of a mock upstream, long enough to look like "#,
+    r#"a short completion that a user would read in a chat window, and always the same."}],"stop_reason":"end_turn","#,
+    r#""stop_sequence":null,"usage":{"input_tokens":231,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"#,
+    r#""cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":34,"service_tier":"standard"}}"#
+);
+const MESSAGE_HEAD: &str = concat!(
+    "event: message_start\n",
+    r#"data: {"type":"message_start","message":{"id":"msg_mock0000000000000000000000","type":"message","role":"assistant","#,
+    r#""model":"claude-sonnet-4-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":231,"#,
+    r#""cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":1,"service_tier":"standard"}}}"#,
+    "\n\nevent: content_block_start\n",
+    r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+    "\n\n"
+);
+const MESSAGE_TAIL: &str = concat!(
+    "event: content_block_stop\n",
+    r#"data: {"type":"content_block_stop","index":0}"#,
+    "\n\nevent: message_delta\n",
+    r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":100}}"#,
+    "\n\nevent: message_stop\n",
+    r#"data: {"type":"message_stop"}"#,
+    "\n\n"
+);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    OpenAi,
+    Anthropic,
+}
+
 /// The body of a stream: a chunk every `gap`, then the end.
 struct Stream {
+    speaks: Speaks,
     sent: u64,
     chunks: u64,
     gap: Duration,
@@ -107,7 +141,8 @@ async fn serve(address: SocketAddr) -> std::io::Result<()> {
 async fn answer(request: Request<hyper::body::Incoming>) -> Result<Reply, Infallible> {
     let query = request.uri().query().unwrap_or_default();
     match request.uri().path() {
-        "/v1/chat/completions" => Ok(complete(request).await),
+        "/v1/chat/completions" => Ok(complete(request, Speaks::OpenAi).await),
+        "/v1/messages" => Ok(complete(request, Speaks::Anthropic).await),
         "/config" => {
             for (name, setting) in [("delay_ms", &DELAY_MS), ("chunks", &CHUNKS), ("gap_ms", &GAP_MS)] {
                 if let Some(value) = parameter(query, name) {
@@ -129,14 +164,19 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Reply, Infall
     }
 }
 
-async fn complete(request: Request<hyper::body::Incoming>) -> Reply {
+async fn complete(request: Request<hyper::body::Incoming>, speaks: Speaks) -> Reply {
     REQUESTS.fetch_add(1, Relaxed);
-    if let Some(key) = request.headers().get(AUTHORIZATION) {
-        if key.as_bytes() == UPSTREAM_KEY {
-            UPSTREAM_KEY_SEEN.fetch_add(1, Relaxed);
-        } else if memmem::find(key.as_bytes(), CLIENT_KEY).is_some() {
-            CLIENT_KEY_SEEN.fetch_add(1, Relaxed);
-        }
+    let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+    let (bearer, key) = (header(AUTHORIZATION.as_str()), header("x-api-key"));
+    let ours = match speaks {
+        Speaks::OpenAi => bearer.and_then(|value| value.strip_prefix(b"Bearer ")),
+        Speaks::Anthropic => key,
+    };
+    if ours == Some(UPSTREAM_KEY) {
+        UPSTREAM_KEY_SEEN.fetch_add(1, Relaxed);
+    }
+    if [bearer, key].into_iter().flatten().any(|value| memmem::find(value, CLIENT_KEY).is_some()) {
+        CLIENT_KEY_SEEN.fetch_add(1, Relaxed);
     }
     let Ok(body) = request.into_body().collect().await else {
         return text(StatusCode::BAD_REQUEST, "text/plain", "the body broke off\n");
@@ -148,9 +188,10 @@ async fn complete(request: Request<hyper::body::Incoming>) -> Reply {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     if !wants_stream(&body) {
-        return text(StatusCode::OK, "application/json", REPLY);
+        let reply = if speaks == Speaks::OpenAi { REPLY } else { MESSAGE };
+        return text(StatusCode::OK, "application/json", reply);
     }
-    let mut reply = Response::new(Either::Right(Stream::new(CHUNKS.load(Relaxed), GAP_MS.load(Relaxed))));
+    let mut reply = Response::new(Either::Right(Stream::new(speaks, CHUNKS.load(Relaxed), GAP_MS.load(Relaxed))));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     reply
@@ -196,10 +237,35 @@ fn now_us() -> u128 {
 // === impl Stream ===
 
 impl Stream {
-    fn new(chunks: u64, gap_ms: u64) -> Self {
+    fn new(speaks: Speaks, chunks: u64, gap_ms: u64) -> Self {
         STREAMS.fetch_add(1, Relaxed);
         OPEN_MAX.fetch_max(OPEN.fetch_add(1, Relaxed) + 1, Relaxed);
-        Stream { sent: 0, chunks, gap: Duration::from_millis(gap_ms), next: Instant::now(), wait: None, done: false }
+        let gap = Duration::from_millis(gap_ms);
+        Stream { speaks, sent: 0, chunks, gap, next: Instant::now(), wait: None, done: false }
+    }
+
+    /// The next chunk, stamped.
+    fn chunk(&self) -> String {
+        let now = now_us();
+        match self.speaks {
+            Speaks::OpenAi => {
+                let role = if self.sent == 0 { r#""role":"assistant","# } else { "" };
+                format!(
+                    "data: {{\"id\":\"chatcmpl-mock0000000000000000000000\",\"object\":\"chat.completion.chunk\",\
+                     \"created\":1760000000,\"model\":\"gpt-4o-mini\",\"system_fingerprint\":\"fp_mock000000\",\
+                     \"choices\":[{{\"index\":0,\"delta\":{{{role}\"content\":\"t{now:016} token\"}},\"logprobs\":null,\
+                     \"finish_reason\":null}}]}}\n\n"
+                )
+            }
+            Speaks::Anthropic => {
+                let head = if self.sent == 0 { MESSAGE_HEAD } else { "" };
+                format!(
+                    "{head}event: content_block_delta\n\
+                     data: {{\"type\":\"content_block_delta\",\"index\":0,\
+                     \"delta\":{{\"type\":\"text_delta\",\"text\":\"t{now:016} token\"}}}}\n\n"
+                )
+            }
+        }
     }
 }
 
@@ -225,16 +291,10 @@ impl Body for Stream {
         }
         if me.sent >= me.chunks {
             me.done = true;
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(TAIL.as_bytes())))));
+            let tail = if me.speaks == Speaks::OpenAi { TAIL } else { MESSAGE_TAIL };
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(tail.as_bytes())))));
         }
-        let role = if me.sent == 0 { r#""role":"assistant","# } else { "" };
-        let chunk = format!(
-            "data: {{\"id\":\"chatcmpl-mock0000000000000000000000\",\"object\":\"chat.completion.chunk\",\
-             \"created\":1760000000,\"model\":\"gpt-4o-mini\",\"system_fingerprint\":\"fp_mock000000\",\
-             \"choices\":[{{\"index\":0,\"delta\":{{{role}\"content\":\"t{:016} token\"}},\"logprobs\":null,\
-             \"finish_reason\":null}}]}}\n\n",
-            now_us()
-        );
+        let chunk = me.chunk();
         me.sent += 1;
         if !me.gap.is_zero() {
             me.next += me.gap;

@@ -264,6 +264,10 @@ impl<'r> Scribe<'r, '_> {
             }
             return;
         }
+        // that somebody thought nothing is told by saying nothing
+        if signature.is_none() && !self.terms.native && shown.iter().all(|thought| thought.text.is_empty()) {
+            return;
+        }
         group.rest.extend(self.pending.take().map(Part::signature));
         thoughts(thinking, signature, extra, &mut group.rest);
     }

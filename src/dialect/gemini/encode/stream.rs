@@ -32,6 +32,19 @@ pub struct Encoder {
     losses: Losses,
 }
 
+/// Members of the last chunk that are written for what the events say.
+const OWN: [&str; 9] = [
+    "candidates",
+    "usageMetadata",
+    "modelVersion",
+    "createTime",
+    "responseId",
+    "content",
+    "finishReason",
+    "finishMessage",
+    "index",
+];
+
 /// One of the answers.
 #[derive(Debug, Default)]
 struct Side {
@@ -114,7 +127,7 @@ impl StreamEncoder for Encoder {
                 untold(&usage, &mut self.losses);
                 self.usage = Some(usage);
             }
-            Event::Extra { dialect: Dialect::Gemini, name, json } => {
+            Event::Extra { dialect: Dialect::Gemini, name, json } if !OWN.contains(&&*name) => {
                 self.facts.push((name.into_owned(), json.into_owned()));
             }
             Event::Extra { dialect: _, name, json: _ } => self.losses.dropped(At::NOWHERE, name.into_owned()),

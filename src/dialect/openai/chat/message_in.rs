@@ -10,6 +10,10 @@ use crate::chat::block::Refusal;
 use crate::chat::{Block, CallKind, Citation, Extra, Media, MediaKind, Source, Text, ToolCall};
 use crate::json::{At, Members, Node, Value};
 
+/// Members of a message that are written for what its blocks say.
+pub(super) const OWN: [&str; 7] =
+    ["refusal", "annotations", "reasoning_content", "reasoning_details", "images", "audio", "tool_calls"];
+
 /// The blocks of a message. `seed` makes ids for calls that came without. What is left stays in `message`.
 pub(super) fn blocks<'a>(message: &mut Members<'a>, extra: &mut Extra<'a>, seed: &str, at: At) -> Vec<Block<'a>> {
     message.take("role");
@@ -109,6 +113,7 @@ fn call<'a>(node: Node<'a>, seed: &str, n: usize) -> Option<ToolCall<'a>> {
     members.take("index");
     // the other kind's object, empty (Snowflake)
     members.take(if custom { "function" } else { "custom" });
+    rest::forget(&mut members, &["id", "type"]);
     extra.0.extend(Extra::rest(members).0);
     Some(ToolCall { id, name, kind, arguments, cache: None, seal, item_id: None, at, extra })
 }

@@ -262,6 +262,12 @@ fn extra(w: &mut Writer<'_>, request: &Request<'_>, losses: &mut Losses) {
             _ => true,
         })
         .collect();
-    let extra: &Extra<'_> = &request.extra;
-    rest::write(w, extra, request.dialect, &merged, losses);
+    let mut extra: Extra<'_> = request.extra.clone();
+    // a choice of a kind we do not know, where one had to be made
+    if request.tool_choice.is_some()
+        && let Some(at) = extra.0.iter().position(|member| member.name == "tool_choice")
+    {
+        losses.dropped(extra.0.remove(at).at, "");
+    }
+    rest::write(w, &extra, request.dialect, &merged, losses);
 }

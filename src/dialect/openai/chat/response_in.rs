@@ -34,6 +34,7 @@ pub(super) fn read(reply: Node<'_>) -> Result<Response<'_>, Wrong> {
         response.usage = read;
         extra.0.extend(left.map(|json| ExtraMember { name: "usage".into(), json: json.into(), at }));
     }
+    rest::forget(&mut members, &["id", "model", "choices", "service_tier"]);
     extra.0.extend(Extra::rest(members).0);
     response.extra = extra;
     Ok(response)
@@ -51,6 +52,7 @@ fn choice<'a>(node: Node<'a>, seed: &str) -> Option<(u64, Choice<'a>)> {
     let message_at = members.get("message").map_or(at, |message| message.at);
     let mut message = rest::inner(&mut members, "message").unwrap_or_default();
     let blocks = message_in::blocks(&mut message, &mut extra, seed, message_at);
+    rest::forget(&mut message, &message_in::OWN);
     rest::keep(&mut extra, "message", message_at, &message);
     let held = finish::Held {
         calls: blocks.iter().any(|block| matches!(block, Block::ToolCall(_))),
@@ -59,6 +61,7 @@ fn choice<'a>(node: Node<'a>, seed: &str) -> Option<(u64, Choice<'a>)> {
     let word = rest::text(&mut members, "finish_reason");
     let stop = Some(finish::read(word, rest::words(&mut members, "stop_reason"), held));
     let logprobs = annotations::logprobs(&mut members, &mut extra);
+    rest::forget(&mut members, &["message", "finish_reason"]);
     extra.0.extend(Extra::rest(members).0);
     Some((index, Choice { blocks, stop, logprobs, extra }))
 }

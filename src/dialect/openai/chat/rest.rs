@@ -41,6 +41,20 @@ pub(super) fn write(w: &mut Writer<'_>, extra: &Extra<'_>, from: Dialect, merged
     }
 }
 
+/// The same, of members of which some were not understood although we write them too (`written`): these are booked.
+pub(super) fn write_beside(
+    w: &mut Writer<'_>,
+    extra: &Extra<'_>,
+    from: Dialect,
+    written: &[&str],
+    losses: &mut Losses,
+) {
+    write(w, extra, from, written, losses);
+    if from == Dialect::OpenAiChat {
+        extra.0.iter().filter(|m| written.contains(&&*m.name)).for_each(|m| losses.dropped(m.at, ""));
+    }
+}
+
 /// What [`keep`] kept under a name, into the object of that name, which is open.
 pub(super) fn merge(w: &mut Writer<'_>, extra: &Extra<'_>, from: Dialect, name: &str) {
     let kept = extra.get(name).filter(|_| from == Dialect::OpenAiChat);
@@ -62,6 +76,13 @@ pub(super) fn text<'a>(members: &mut Members<'a>, name: &str) -> Option<Cow<'a, 
 /// The same, when it is not empty.
 pub(super) fn words<'a>(members: &mut Members<'a>, name: &str) -> Option<Cow<'a, str>> {
     text(members, name).filter(|text| !text.is_empty())
+}
+
+/// What is left of a reply's own members is of another type than theirs, and would stand beside what is written for it.
+pub(super) fn forget(members: &mut Members<'_>, own: &[&str]) {
+    for name in own {
+        members.take_raw(name);
+    }
 }
 
 pub(super) fn number(members: &mut Members<'_>, name: &str) -> Option<u64> {

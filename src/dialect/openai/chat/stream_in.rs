@@ -109,6 +109,7 @@ impl Decoder {
         {
             self.usage(&mut groq, out);
         }
+        rest::forget(&mut chunk, &["id", "model", "choices", "service_tier"]);
         self.keep(chunk);
         Ok(())
     }

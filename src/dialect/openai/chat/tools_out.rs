@@ -17,14 +17,10 @@ enum Place {
 
 /// `tools`, and `web_search_options` behind them. Whether there are any of the former.
 pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>, losses: &mut Losses) -> bool {
-    let listed = |tool: &&Tool<'_>| match tool {
-        Tool::Function(_) => true,
-        Tool::Server(tool) => matches!(place(tool), Place::Tools),
-    };
-    let any = request.tools.iter().any(|tool| listed(&tool));
+    let any = request.tools.iter().any(listed);
     if any {
         w.name("tools").array();
-        for tool in request.tools.iter().filter(listed) {
+        for tool in request.tools.iter().filter(|tool| listed(tool)) {
             match tool {
                 Tool::Function(tool) => function(w, tool, parts, losses),
                 Tool::Server(tool) => w.raw(&tool.native.1),
@@ -46,6 +42,14 @@ pub(super) fn write(w: &mut Writer<'_>, request: &Request<'_>, parts: &Parts<'_>
         }
     }
     any
+}
+
+/// Whether it stands in `tools`.
+fn listed(tool: &Tool<'_>) -> bool {
+    match tool {
+        Tool::Function(_) => true,
+        Tool::Server(tool) => matches!(place(tool), Place::Tools),
+    }
 }
 
 fn place(tool: &ServerTool<'_>) -> Place {
@@ -167,6 +171,14 @@ fn place_of(w: &mut Writer<'_>, location: &str) {
 
 pub(super) fn choice(w: &mut Writer<'_>, request: &Request<'_>, losses: &mut Losses) {
     let Some(Param { value, at }) = &request.tool_choice else { return };
+    // a choice among nothing is refused; whoever writes one in this dialect is told so by the provider
+    let asked = request.dialect == Dialect::OpenAiChat && request.tools.is_empty();
+    if !asked && !request.tools.iter().any(listed) {
+        if !matches!(value, ToolChoice::Auto | ToolChoice::None) {
+            losses.dropped(*at, "");
+        }
+        return;
+    }
     match value {
         ToolChoice::Auto => w.name("tool_choice").string("auto"),
         ToolChoice::Required => w.name("tool_choice").string("required"),

@@ -160,7 +160,7 @@ impl<'r> Turns<'r> {
         w.name("content");
         self.parts.write(w, &parts);
         parts_out::cache_control(w, self.parts.mark(*cache, losses));
-        rest::write(w, extra, self.parts.from, &[], losses);
+        rest::write_beside(w, extra, self.parts.from, &["tool_call_id"], losses);
         w.end_object();
         if !media.is_empty() {
             self.attached.push((id, media));
@@ -232,9 +232,9 @@ impl<'r> Turns<'r> {
         w.name("content");
         self.parts.write(w, &parts);
         w.string_if("refusal", (!refusal.is_empty()).then_some(&*refusal));
-        self.thinking(w, &thinking);
+        let written = self.thinking(w, &thinking);
         self.calls(w, &calls, losses);
-        rest::write(w, extra, self.parts.from, &[], losses);
+        rest::write_beside(w, extra, self.parts.from, &written, losses);
         w.end_object();
     }
 
@@ -245,23 +245,30 @@ impl<'r> Turns<'r> {
         self.to.manners.thinking != ThinkingForm::Nowhere && (own || issued)
     }
 
-    fn thinking(&self, w: &mut Writer<'_>, thinking: &[&Thinking<'_>]) {
+    /// Returns the names of the members that were written.
+    fn thinking(&self, w: &mut Writer<'_>, thinking: &[&Thinking<'_>]) -> Vec<&'static str> {
+        let mut written = Vec::new();
         let name = match self.to.manners.thinking {
             ThinkingForm::ReasoningContent => "reasoning_content",
             ThinkingForm::Reasoning => "reasoning",
             // written with the content, or not at all
-            ThinkingForm::Parts | ThinkingForm::Nowhere => return,
+            ThinkingForm::Parts | ThinkingForm::Nowhere => return written,
         };
         // an empty one stands for one that came empty
         let empty = thinking.iter().any(|one| !one.thoughts.is_empty()).then_some("");
-        w.string_if(name, reasoning::joined(thinking.iter().copied()).as_deref().or(empty));
+        if let Some(text) = reasoning::joined(thinking.iter().copied()).as_deref().or(empty) {
+            written.push(name);
+            w.name(name).string(text);
+        }
         if thinking.iter().any(|one| one.seal.is_some()) {
+            written.push("reasoning_details");
             w.name("reasoning_details").array();
             for (index, one) in (0..).zip(thinking) {
                 reasoning::write_details(w, one, index);
             }
             w.end_array();
         }
+        written
     }
 
     fn calls(&self, w: &mut Writer<'_>, calls: &[&ToolCall<'_>], losses: &mut Losses) {
