@@ -11,6 +11,8 @@ use std::path::Path;
 
 use tollgate::{chat, dialect, error, json, units};
 
+type Rule = fn(&[u8]);
+
 /// What a byte is changed to: what the grammars are made of.
 const BYTES: &[u8] = b"\"\\{}[]:,0-e. \r\nud\0\xff";
 /// So many changed trees of each seed that is read as a whole.
@@ -48,7 +50,7 @@ fn an_answer_in_words_is_the_same_in_every_client_s_dialect() {
 }
 
 /// How many seeds there were.
-fn replay(target: &str, neighbours: fn(&[u8], fn(&[u8])), rule: fn(&[u8])) -> usize {
+fn replay(target: &str, neighbours: fn(&[u8], Rule), rule: Rule) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
     let mut seeds: Vec<_> =
         std::fs::read_dir(&folder).expect("the folder of the seeds").map(|seed| seed.expect("a seed").path()).collect();
@@ -62,12 +64,12 @@ fn replay(target: &str, neighbours: fn(&[u8], fn(&[u8])), rule: fn(&[u8])) -> us
 }
 
 /// Every beginning.
-fn cut(data: &[u8], rule: fn(&[u8])) {
+fn cut(data: &[u8], rule: Rule) {
     (0..data.len()).for_each(|end| rule(&data[..end]));
 }
 
 /// Every beginning, and every byte changed.
-fn cut_and_changed(data: &[u8], rule: fn(&[u8])) {
+fn cut_and_changed(data: &[u8], rule: Rule) {
     assert!(data.len() <= 512, "the seed is small: all of its neighbours are tried");
     cut(data, rule);
     let mut data = data.to_vec();
@@ -82,7 +84,7 @@ fn cut_and_changed(data: &[u8], rule: fn(&[u8])) {
 }
 
 /// Changed as a tree, each on the one before.
-fn grown(data: &[u8], rule: fn(&[u8])) {
+fn grown(data: &[u8], rule: Rule) {
     let mut pool = mutate::Pool::new();
     for walk in 0..CHANGED / 3 {
         let mut dice = mutate::Dice::new(walk);

@@ -113,7 +113,7 @@ impl Words<'_> {
 
     fn some(&mut self) -> Option<Cow<'static, str>> {
         let byte = self.next();
-        (byte % 4 != 0).then(|| TEXTS[usize::from(byte) % TEXTS.len()].into())
+        (!byte.is_multiple_of(4)).then(|| TEXTS[usize::from(byte) % TEXTS.len()].into())
     }
 
     fn seal(&mut self) -> Option<Seal<'static>> {
