@@ -20,6 +20,9 @@ use crate::json::{At, Writer};
 /// A thought is kept until its seal comes, because the two are given back together; of one longer than this only the seal is.
 const LONGEST_THOUGHT: usize = 1024 * 1024;
 
+/// Members of a chunk that no fact of a provider's may stand beside. `usage` may: what it holds beside the counts is written within.
+const OWN: [&str; 6] = ["id", "object", "created", "model", "choices", "service_tier"];
+
 /// Facts of the answer as a whole, kept for its last chunk.
 const MOST_EXTRA: usize = 16;
 
@@ -478,7 +481,12 @@ impl StreamEncoder for Encoder {
                 self.stop(choice, stop, out);
             }
             Event::Usage(usage) => self.usage = Some(usage),
-            Event::Extra { dialect: Dialect::OpenAiChat, name, json } if self.extra.len() < MOST_EXTRA => {
+            // a chunk's own members are written by us
+            Event::Extra { dialect: Dialect::OpenAiChat, name, json }
+                if self.extra.len() < MOST_EXTRA
+                    && !OWN.contains(&&*name)
+                    && !self.extra.iter().any(|(known, _)| *known == *name) =>
+            {
                 self.extra.push((name.into_owned(), json.into_owned()));
             }
             Event::Extra { dialect: _, name, json: _ } => self.losses.dropped(At::NOWHERE, name.into_owned()),
