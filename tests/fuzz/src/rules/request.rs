@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CLIENTS, chosen, model_of, read, shown};
-use crate::chat::{Dialect, How, Losses, Request, Tool, ToolChoice};
+use crate::chat::{Block, Dialect, How, Losses, Request, Tool, ToolChoice};
 use crate::dialect::adapt::{Undo, adapt};
 use crate::dialect::{Manners, Operation, ThinkingForm, To, inbound, outbound};
 use crate::json::{Node, Paths};
@@ -23,6 +23,7 @@ pub fn decode_request(data: &[u8]) {
     let (client, manners) = chosen(*first, INBOUND.len());
     let codec = inbound(INBOUND[client]).expect("clients speak it");
     let old = manners % 2 == 1;
+    let default = manners == 0;
     let manners = manners_of(manners / 2);
     let Ok(node) = Node::parse(body) else { return };
     let unsaid = codec.unsaid(&node);
@@ -39,6 +40,11 @@ pub fn decode_request(data: &[u8]) {
         Tool::Function(tool) => tool.parameters.as_ref().is_none_or(|schema| schema.starts_with('{')),
         Tool::Server(_) => true,
     });
+    // a call without an id gets one from who reads it next
+    let mut blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
+    let paired = !blocks.any(|block| matches!(block, Block::ToolCall(call) if call.id.is_empty()));
+    // a number too large for a double is text to us, and nothing to who compares here
+    let comparable = serde_json::from_slice::<Value>(body).is_ok();
     // one that names no tool is the caller's mistake, and told by the provider
     let named = match request.tool_choice.as_ref().map(|choice| &choice.value) {
         Some(ToolChoice::Tool(name)) => request.tools.iter().any(|tool| match tool {
@@ -47,7 +53,7 @@ pub fn decode_request(data: &[u8]) {
         }),
         _ => true,
     };
-    let offers = !request.tools.is_empty() && schemas && named;
+    let offers = !request.tools.is_empty() && schemas && named && comparable;
     for to in Dialect::ALL {
         let (sent, losses, _) = said(request.clone(), to, old, &manners);
         let mut paths = Paths::new(body);
@@ -56,13 +62,15 @@ pub fn decode_request(data: &[u8]) {
         }
         let what = format!("{} to {to}", INBOUND[client]);
         let node = read(&sent, &what);
+        if default && to == request.dialect && schemas {
+            own_again(&losses, &mut paths, &what);
+        }
         if offers && losses.iter().all(|loss| loss.how != How::Essential) {
             offered(&sent, &what);
         }
-        if !schemas {
-            continue;
+        if schemas && paired && comparable {
+            read_again(node, &sent, to, old, &manners, &what);
         }
-        read_again(node, &sent, to, old, &manners, &what);
     }
 }
 
@@ -75,6 +83,14 @@ pub(super) fn said(mut request: Request<'_>, to: Dialect, old: bool, manners: &M
     let encoded = outbound.encode_request(&request, &To { model, manners });
     losses.merge(encoded.losses);
     (encoded.body, losses, undo)
+}
+
+/// In its own dialect a request loses none of its parameters. Of turns and tools what has no pair, or a vendor has not, may go.
+fn own_again(losses: &Losses, paths: &mut Paths<'_>, what: &str) {
+    for loss in losses.iter().filter(|loss| loss.how != How::Changed) {
+        let place = format!("{}.{}", paths.of(loss.at), loss.member);
+        assert!(place.contains('['), "{what}: {place} is lost");
+    }
 }
 
 /// A choice is refused where there is nothing to choose from, and an empty list of tools too.
@@ -111,7 +127,11 @@ fn plain(body: &[u8]) -> Value {
 
 fn simplify(value: &mut Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Array(items) => {
+            // a thought that is none
+            items.retain(|item| *item != json!({"text": "", "thought": true}));
+            items.iter_mut().for_each(simplify);
+        }
         Value::Object(members) => {
             if let Some(user) = members.remove("safety_identifier") {
                 members.entry("user").or_insert(user);
