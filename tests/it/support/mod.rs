@@ -96,9 +96,15 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut found: impl Fn
     }
 }
 
-/// A loopback port nobody holds now.
+/// A loopback port nobody holds now, and that was given to no other test.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port").port()
+    static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
+    let free =
+        || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port").port();
+    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let port = (0..100).map(|_| free()).find(|port| !given.contains(port)).expect("a port of a hundred");
+    given.push(port);
+    port
 }
 
 // === impl Upstream ===
