@@ -58,6 +58,17 @@ pub fn small_pages() {
     }
 }
 
+/// mimalloc's `mi_option_purge_delay`, which its binding does not name: milliseconds from freeing a page to giving it back.
+const PURGE_DELAY: libc::c_int = 15;
+
+/// Ask the allocator to give freed pages back soon: with its default of a second, large bodies that come and go hold twice the
+/// memory that they are bounded to (measured: 245 instead of 160 MB where 120 are allowed).
+#[expect(unsafe_code, reason = "the allocator's options have no safe wrapper")]
+pub fn lean_heap() {
+    // SAFETY: stores a number in a table of the allocator's.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10) }
+}
+
 /// Run until a signal ends it.
 pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
     let snapshot = live.load();

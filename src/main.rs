@@ -5,5 +5,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     tollgate::app::small_pages();
+    tollgate::app::lean_heap();
     tollgate::cli::run()
 }
