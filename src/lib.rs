@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
 // base: imports nothing of ours
+pub mod balance;
 pub mod error;
 pub mod id;
 pub mod json;

@@ -21,3 +21,19 @@ impl Sum for Tokens {
         })
     }
 }
+
+/// A rate: 1e-12 USD a token, exact: $0.01875 per million tokens is 18 750.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct PicoUsdPerToken(pub i64);
+
+/// An amount: 1e-9 USD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
+pub struct NanoUsd(pub i64);
+
+impl PicoUsdPerToken {
+    /// What so many tokens cost, rounded up: an estimate never says less than the bill.
+    pub fn of(self, tokens: Tokens) -> NanoUsd {
+        let pico = i128::from(self.0) * i128::from(tokens.0);
+        NanoUsd(i64::try_from(pico.div_euclid(1000) + i128::from(pico.rem_euclid(1000) > 0)).unwrap_or(i64::MAX))
+    }
+}

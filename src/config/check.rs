@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use super::env::Environment;
 use super::error::{ConfigError, Faults, Place, nearest, quote};
+use super::policy::{Affinity, Info, Model, ModelTarget, Strategy};
 use super::raw::{self, At};
-use super::snapshot::{Model, OnLoss, Provider, Snapshot, Timeouts};
+use super::snapshot::{OnLoss, Provider, Snapshot, Timeouts};
 use crate::id::{ModelName, ProviderName};
 
 /// A configuration without faults, ready to become the one that runs.
@@ -109,6 +110,8 @@ impl Checker<'_> {
             providers,
             opaque,
             models,
+            wildcards: Vec::new(),
+            policy: Arc::default(),
             model_order,
             strict: config.strict.unwrap_or(false),
             on_loss,
@@ -174,7 +177,25 @@ impl Checker<'_> {
             let name = ModelName::new(name.value);
             let on_loss = entry.on_loss.map_or(default, on_loss);
             let provider = provider.clone();
-            let model = Model { name: name.clone(), provider, upstream: upstream.into(), timeouts, on_loss };
+            let target = ModelTarget {
+                breaker: provider.breaker,
+                provider,
+                upstream: upstream.into(),
+                priority: 1,
+                weight: 1,
+                timeouts,
+                info: Info::default(),
+                price: None,
+            };
+            let model = Model {
+                name: name.clone(),
+                targets: vec![Arc::new(target)],
+                strategy: Strategy::default(),
+                affinity: Affinity::default(),
+                policy: Arc::default(),
+                on_loss,
+                listed: true,
+            };
             models.insert(name.clone(), Arc::new(model));
             model_order.push(name);
         }
@@ -206,7 +227,10 @@ impl Checker<'_> {
         };
         Timeouts {
             connect: pick("connect", &typed.connect, base.connect),
+            tls: base.tls,
             first_byte: pick("first_byte", &typed.first_byte, base.first_byte),
+            first_token: base.first_token,
+            write: base.write,
             idle: pick("idle", &typed.idle, base.idle),
             total: pick("total", &typed.total, base.total),
         }

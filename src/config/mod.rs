@@ -11,6 +11,7 @@ pub mod env;
 mod environment;
 mod error;
 pub mod keys;
+pub mod policy;
 pub mod raw;
 pub mod secret;
 mod shape;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
 use crate::id::{KeyName, ModelName, ProviderName};
@@ -31,6 +32,10 @@ pub struct Snapshot {
     /// provider of kind `openai`; `None` when there is none.
     pub opaque: Option<Arc<Provider>>,
     pub models: HashMap<ModelName, Arc<Model>>,
+    /// Entries whose name holds a `*`, the one with the most other characters first.
+    pub wildcards: Vec<Arc<Model>>,
+    /// For models that are not listed.
+    pub policy: Arc<Policy>,
     /// Names in the order of the file, for `GET /v1/models`.
     pub model_order: Vec<ModelName>,
     /// Only listed models; `provider/model` is refused.
@@ -155,6 +160,16 @@ pub struct Provider {
     /// HTTP proxy to go through (`host:port`), from the config or the environment.
     pub proxy: Option<ProxyServer>,
     pub timeouts: Timeouts,
+    /// For models that are not listed.
+    pub breaker: BreakerPolicy,
+    /// Its rate limits, and who waits for them.
+    pub admission: Admission,
+    /// Where it has several endpoints; `base` is the first of them then.
+    pub pool: Option<Pool>,
+    /// Which of the entry's credentials this one is, from 0.
+    pub account: usize,
+    /// The same provider with the entry's other credentials: complete in themselves, but for this list.
+    pub accounts: Vec<Arc<Provider>>,
     /// Variables named in `required_env` that are not set: the provider is shown, calls to it are refused.
     pub missing_env: Vec<String>,
     /// Keys the connection pool, so that tenants, credentials and authorities never share a connection.
@@ -301,25 +316,19 @@ pub struct ProxyServer {
 /// Deadlines of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP, and again for TLS.
+    /// TCP.
     pub connect: Duration,
+    pub tls: Duration,
     /// From the end of the request to the reply's header section.
     pub first_byte: Duration,
+    /// From the end of the request to the first output of a stream; of a whole answer, to its end.
+    pub first_token: Duration,
     /// Between two reads of the reply.
     pub idle: Duration,
+    /// One write to a provider that does not read.
+    pub write: Duration,
     /// The whole call.
     pub total: Duration,
-}
-
-/// What clients may ask for.
-#[derive(Debug)]
-pub struct Model {
-    pub name: ModelName,
-    pub provider: Arc<Provider>,
-    /// The provider's own name for it; goes into the body (or the path).
-    pub upstream: Arc<str>,
-    pub timeouts: Timeouts,
-    pub on_loss: OnLoss,
 }
 
 /// The virtual keys. Only hashes are kept.
@@ -341,6 +350,8 @@ pub struct Key {
     pub models: Option<Vec<Pattern>>,
     /// Whether the opaque lane is open to this key. Default: only when `models` is not restricted.
     pub opaque: bool,
+    /// Where calls wait for a provider, keys get turns in this proportion.
+    pub weight: u32,
     pub revoked: bool,
     pub expires: Option<jiff::Timestamp>,
     /// Fixed tags: `team`, `project`, `agent`, `user`, ...
@@ -418,8 +429,11 @@ impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             connect: Duration::from_secs(5),
+            tls: Duration::from_secs(5),
             first_byte: Duration::from_secs(300),
+            first_token: Duration::from_secs(600),
             idle: Duration::from_secs(120),
+            write: Duration::from_secs(30),
             total: Duration::from_secs(600),
         }
     }

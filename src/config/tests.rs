@@ -143,7 +143,7 @@ fn a_rich_configuration_arrives_whole() {
 
     let order: Vec<&str> = snapshot.model_order.iter().map(|m| m.as_str()).collect();
     assert_eq!(order, ["gpt", "llama", "dep"]);
-    let llama = &snapshot.models["llama"];
+    let llama = &snapshot.models["llama"].targets[0];
     assert_eq!((&*llama.upstream, llama.timeouts.first_byte.as_secs()), ("meta/llama-3:8b", 20));
 
     let ci = &snapshot.keys.by_hash[&keys::hash(&snapshot.keys.pepper, "canary-ci-key-0123456789")];

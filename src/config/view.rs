@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::keys;
+use super::policy::Model;
 use super::secret::Secret;
 use super::snapshot::{
     AccessLog, AuthScheme, AwsSource, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys, Listener,
@@ -30,6 +31,15 @@ pub(super) fn comparable(snapshot: &Snapshot) -> Json {
     tree(snapshot, &|secret| json!({ SEALED: hex::encode(keys::hash(&pepper, secret)) }))
 }
 
+fn model(model: &Model) -> Json {
+    let Some(target) = model.targets.first() else { return Json::Null };
+    json!({
+        "target": format!("{}/{}", target.provider.name, target.upstream),
+        "timeouts": timeouts(&target.timeouts),
+        "on_loss": loss(model.on_loss),
+    })
+}
+
 type Seal<'a> = &'a dyn Fn(&str) -> Json;
 
 fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
@@ -43,6 +53,8 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         providers,
         opaque,
         models,
+        wildcards,
+        policy: _,
         model_order: _,
         strict,
         on_loss,
@@ -69,13 +81,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "log": {"access": access, "level": log.level, "format": format},
         "providers": providers.values().map(|p| (p.name.to_string(), provider(p, seal))).collect::<Map<_, _>>(),
         "opaque": {"provider": opaque.as_ref().map(|p| p.name.to_string())},
-        "models": models.values().map(|model| {
-            let target = format!("{}/{}", model.provider.name, model.upstream);
-            let shown = json!({
-                "target": target, "timeouts": timeouts(&model.timeouts), "on_loss": loss(model.on_loss),
-            });
-            (model.name.to_string(), shown)
-        }).collect::<Map<_, _>>(),
+        "models": models.values().chain(wildcards).map(|m| (m.name.to_string(), model(m))).collect::<Map<_, _>>(),
         "strict": strict,
         "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
@@ -160,6 +166,11 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         ca,
         proxy,
         timeouts: deadlines,
+        breaker: _,
+        admission: _,
+        pool: _,
+        account: _,
+        accounts: _,
         missing_env,
         pool_key: _,
     } = provider;
@@ -286,18 +297,21 @@ fn offer(offer: &Offer) -> Map<String, Json> {
 }
 
 fn timeouts(timeouts: &Timeouts) -> Json {
-    let Timeouts { connect, first_byte, idle, total } = timeouts;
+    let Timeouts { connect, tls, first_byte, first_token, idle, write, total } = timeouts;
     json!({
         "connect": show_duration(*connect),
+        "tls": show_duration(*tls),
         "first_byte": show_duration(*first_byte),
+        "first_token": show_duration(*first_token),
         "idle": show_duration(*idle),
+        "write": show_duration(*write),
         "total": show_duration(*total),
     })
 }
 
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
     let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
-        let Key { name, models, opaque, revoked, expires, tags } = &**key;
+        let Key { name, models, opaque, weight: _, revoked, expires, tags } = &**key;
         let value = json!({
             "key": seal(&hex::encode(hash)),
             "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),

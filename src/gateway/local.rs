@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::reply;
 use crate::call::{Call, Lane};
-use crate::config::snapshot::{Key, Model};
+use crate::config::policy::Model;
+use crate::config::snapshot::Key;
 use crate::dialect::Grammar;
 use crate::error::{Error, Kind, Result};
 use crate::route;
@@ -25,7 +26,7 @@ pub async fn models(session: &mut Session, call: &mut Call) -> Result<()> {
         .filter_map(|name| snapshot.models.get(name))
         .collect();
     let entries: Vec<serde_json::Value> =
-        listed.iter().map(|m| entry(call.grammar, m.name.as_str(), m.provider.name.as_str(), loaded)).collect();
+        listed.iter().map(|m| entry(call.grammar, m.name.as_str(), owner(m), loaded)).collect();
     let body = match call.grammar {
         Grammar::OpenAi => json!({ "object": "list", "data": entries }),
         Grammar::Anthropic => json!({
@@ -52,6 +53,11 @@ pub async fn model(session: &mut Session, call: &mut Call, id: &str) -> Result<(
     })?;
     let body = entry(call.grammar, &id, target.provider.name.as_str(), call.snapshot.loaded_at);
     send(session, call, &body).await
+}
+
+/// Who has it first.
+fn owner(model: &Model) -> &str {
+    model.targets.first().map_or("", |target| target.provider.name.as_str())
 }
 
 /// One model in the client's grammar.

@@ -3,8 +3,11 @@
 //! It knows addresses, credentials and deadlines; not what is said over them.
 
 mod attempt;
+pub mod breaker;
 mod credential;
+pub mod gate;
 mod peers;
+pub mod track;
 mod tunnel;
 
 pub use attempt::{Failure, FailureKind, Reply};

@@ -10,6 +10,7 @@ use super::auth::{self, Entry};
 use super::{Checker, offer, proxy};
 use crate::config::Secret;
 use crate::config::error::{Place, nearest, quote};
+use crate::config::policy::{Admission, BreakerPolicy};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::{
     AuthScheme, AwsSource, BaseUrl, EntraProof, EntraSource, Google, HttpVersion, Provider, ProxyServer, StreamUsage,
@@ -137,6 +138,11 @@ impl Checker<'_> {
             ca,
             proxy,
             timeouts,
+            breaker: BreakerPolicy::default(),
+            admission: Admission::default(),
+            pool: None,
+            account: 0,
+            accounts: Vec::new(),
             missing_env,
             pool_key: 0,
         };
