@@ -85,7 +85,7 @@ pub enum Affinity {
 /// How often a call is tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    /// Tries in all, the first one included. `None`: 3, or one for each target where there are more.
+    /// Tries in all, the first one included. `None`: one for each target. A target is tried again only after all others.
     pub attempts: Option<u32>,
     pub on: Vec<RetryOn>,
     /// The first wait before a target is tried again; it doubles from then on, and is drawn from the upper half at random.

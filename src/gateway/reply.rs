@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
-use crate::call::{Call, Lost};
+use crate::call::{Call, Lost, Tried};
 use crate::chat::How;
 use crate::upstream::Reply;
 
@@ -82,6 +82,8 @@ const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const LANE: HeaderName = HeaderName::from_static("x-tollgate-lane");
+const TRIED: HeaderName = HeaderName::from_static("x-tollgate-tried");
+const QUEUE: HeaderName = HeaderName::from_static("x-tollgate-queue");
 const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
 const ESTIMATED: HeaderName = HeaderName::from_static("x-tollgate-estimated");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
@@ -101,6 +103,12 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
     if call.attempts > 0 {
         head.insert_header(ATTEMPTS, HeaderValue::from(call.attempts))?;
     }
+    if !call.tried.is_empty() {
+        head.insert_header(TRIED, tried(&call.tried))?;
+    }
+    if let Some((position, waited)) = call.queued {
+        head.insert_header(QUEUE, format!("position={position}, waited_ms={}", waited.as_millis()))?;
+    }
     if let Some(lane) = call.lane {
         head.insert_header(LANE, HeaderValue::from_static(lane.name()))?;
         let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
@@ -113,6 +121,18 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         head.insert_header(DROPPED, dropped(&call.losses))?;
     }
     Ok(())
+}
+
+/// So many failed tries are told in a header.
+const TRIED_SHOWN: usize = 8;
+
+/// `openai/gpt-5;503, anthropic/claude-opus-4-5;timeout`.
+fn tried(tried: &[Tried]) -> String {
+    let shown = tried.iter().take(TRIED_SHOWN).map(|t| {
+        let model = t.model.replace(|c: char| !c.is_ascii_graphic() || c == ',' || c == ';', "?");
+        format!("{}/{model};{}", t.provider, t.what)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Longest list of losses in a header.

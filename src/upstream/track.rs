@@ -9,6 +9,7 @@ use dashmap::DashMap;
 
 use super::breaker::{Breaker, Leave, Verdict};
 use super::gate::Gate;
+use super::retry::Budget;
 use crate::config::policy::BreakerPolicy;
 
 /// Every target that has been asked.
@@ -21,6 +22,8 @@ pub struct Track {
     pub name: Name,
     pub breaker: Breaker,
     pub gate: Gate,
+    /// Tries at it that follow one it failed.
+    pub retries: Budget,
     in_flight: AtomicU32,
     calls: AtomicU64,
     failures: AtomicU64,
@@ -82,6 +85,7 @@ impl Track {
             name,
             breaker: Breaker::default(),
             gate: Gate::default(),
+            retries: Budget::default(),
             in_flight: AtomicU32::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
