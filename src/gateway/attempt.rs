@@ -78,7 +78,8 @@ pub struct Failed {
     pub how: How,
     /// The provider's own refusal, for a client that speaks its dialect.
     pub verbatim: Option<(ResponseHeader, Bytes)>,
-    pub waited: Duration,
+    pub seen: Seen,
+    pub begun: Option<Instant>,
 }
 
 /// Which try failed, how, and what was asked.
@@ -140,7 +141,8 @@ pub async fn begin(
         Err(mut failed) => {
             outcome.label = failed.label();
             drop(outcome);
-            failed.waited = seen.waited;
+            failed.seen = seen;
+            failed.begun = Some(flight.begun);
             match failed.class() {
                 // a rate limit is the gate's business: it says nothing of the target's health
                 Class::Transient if failed.how == How::Refused(429) => flight.neutral(),
@@ -259,7 +261,7 @@ impl Line<'_> {
 
 impl Failed {
     pub fn new(how: How, error: Error) -> Self {
-        Failed { error, how, verbatim: None, waited: Duration::ZERO }
+        Failed { error, how, verbatim: None, seen: Seen::default(), begun: None }
     }
 
     /// What went wrong between a provider and us.

@@ -352,7 +352,10 @@ impl<'a> Chase<'a> {
 
     /// What follows from a failure.
     fn judge(&mut self, call: &mut Call, (index, failed, asked): Lost) {
-        call.waited += failed.waited;
+        call.waited += failed.seen.waited;
+        let since_start = failed.begun.map_or(Duration::ZERO, |begun| begun.saturating_duration_since(call.started));
+        call.first_byte = failed.seen.first_byte.map(|after| since_start + after);
+        call.upstream_request_id.clone_from(&failed.seen.upstream_request_id);
         call.tried.push(Tried::new(&asked.target.provider.name, &asked.target.model, failed.short()));
         let again = failed.class() == Class::Transient && self.worth_another(&failed);
         let Some(tried) = self.tries.get_mut(index) else { return };

@@ -51,6 +51,8 @@ pub struct Events {
     cut: Vec<Bytes>,
     /// The frame in which the provider told of an error.
     fault: Option<Bytes>,
+    /// An event with an object has come.
+    spoke: bool,
     /// The reply has ended.
     done: bool,
 }
@@ -277,6 +279,7 @@ impl Events {
             held_bytes: 0,
             cut: Vec::with_capacity(8),
             fault: None,
+            spoke: false,
             done: false,
         };
         loop {
@@ -293,10 +296,10 @@ impl Events {
                 let frame = events.fault.take().unwrap_or_default();
                 return Err(said_error(line, &sse::Event::read(&frame).data.unwrap_or_default()));
             }
-            if events.done && (!tapped.ended || tapped.output_frames == 0) {
+            if events.done && !(tapped.ended && events.spoke) {
                 return Err(Failed::of(Error::new(Kind::UpstreamFailed, "The provider's stream ended before it began.")));
             }
-            if events.done || events.held_bytes > HELD {
+            if (tapped.ended && events.spoke) || events.held_bytes > HELD {
                 return Ok(Beginning::Events(events));
             }
         }
@@ -312,11 +315,12 @@ impl Events {
 
     /// Cut a chunk into frames, look at each, and give back what goes to the client.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
-        let Events { tap, frames, fault, cut, .. } = self;
+        let Events { tap, frames, fault, cut, spoke, .. } = self;
         let (len, whole, untouched) = (chunk.len(), chunk.clone(), frames.between());
         let mut changed = false;
         frames
             .push(chunk, |frame| {
+                *spoke = *spoke || memchr::memchr(b'{', &frame).is_some();
                 let (before, failed, copy) = (frame.len(), tap.seen().failed, frame.clone());
                 match tap.see(frame) {
                     Some(frame) => {
