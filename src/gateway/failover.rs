@@ -6,6 +6,7 @@
 //! ```
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use crate::route::{Gauge, Gauges, Plan, Target};
 use crate::upstream::breaker::Phase;
 use crate::upstream::gate::{Claim, Ticket};
 use crate::upstream::retry::backoff;
-use crate::upstream::track::{Name, Track, Tracks};
+use crate::upstream::track::{Flight, Name, Track, Tracks};
 
 /// How a pursuit ended.
 pub enum Pursued {
@@ -169,18 +170,20 @@ impl<'a> Chase<'a> {
             }
             let target = &self.plan.targets[index];
             let track = track(self.shared, target);
-            let Some(leave) = self.leave(index, target, &track) else { continue };
+            if !self.may_ask(index, &track) {
+                continue;
+            }
             let Some(asked) = self.words(session, index) else { continue };
             let begun = Instant::now();
             let claim = self.claim(call);
             let entered = client.wait(session, call, track.gate.enter(&target.provider.admission, claim)).await;
             call.waited += begun.elapsed();
-            let flight = track.begin(target.breaker, leave, Instant::now());
             match entered? {
                 Ok(ticket) => {
                     if ticket.position > 0 {
                         call.queued = Some((ticket.position, ticket.waited));
                     }
+                    let Some(flight) = self.admit(index, target, &track) else { continue };
                     return Ok(Some(self.go(call, index, asked, flight, ticket)));
                 }
                 Err(full) => {
@@ -203,7 +206,7 @@ impl<'a> Chase<'a> {
         call: &mut Call,
         index: usize,
         asked: Asked,
-        flight: crate::upstream::track::Flight,
+        flight: Flight,
         ticket: Ticket,
     ) -> Ready {
         flight.track.retries.deposit(self.plan.policy.retry.budget);
@@ -226,24 +229,37 @@ impl<'a> Chase<'a> {
         Some((index, again.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))))
     }
 
-    /// The breaker's leave, and for another try at the same target the budget's.
-    fn leave(&mut self, index: usize, target: &Target, track: &Track) -> Option<crate::upstream::breaker::Leave> {
+    /// Whether it is worth finding words for a target: its breaker is not open, and another try at it is within the budget.
+    fn may_ask(&mut self, index: usize, track: &Track) -> bool {
         let now = Instant::now();
         if self.tries[index].asked > 0 && !track.retries.withdraw(now) {
             self.tries[index].spent = true;
-            return None;
+            return false;
         }
-        match track.breaker.admit(&target.breaker, now) {
-            Ok(leave) => Some(leave),
+        let (phase, refused) = track.breaker.phase(now);
+        if phase == Phase::Open || !refused.is_zero() {
+            self.left_alone(index, refused);
+            return false;
+        }
+        true
+    }
+
+    /// The breaker's leave.
+    fn admit(&mut self, index: usize, target: &Target, track: &Arc<Track>) -> Option<Flight> {
+        match track.admit(&target.breaker, Instant::now()) {
+            Ok(flight) => Some(flight),
             Err(wait) => {
-                self.tries[index].spent = true;
-                let kind =
-                    Kind::UpstreamRefused { status: 503, reason: Refused::Overloaded, retry_after: Some(wait) };
-                let error = Error::new(kind, "The providers of this model fail at the moment and are left alone for a while.");
-                self.close(error.code("breaker_open"));
+                self.left_alone(index, wait);
                 None
             }
         }
+    }
+
+    fn left_alone(&mut self, index: usize, wait: Duration) {
+        self.tries[index].spent = true;
+        let kind = Kind::UpstreamRefused { status: 503, reason: Refused::Overloaded, retry_after: Some(wait) };
+        let say = "The providers of this model fail at the moment and are left alone for a while.";
+        self.close(Error::new(kind, say).code("breaker_open"));
     }
 
     /// The question in the target's words. What cannot be said to one may be said to another.
@@ -263,7 +279,7 @@ impl<'a> Chase<'a> {
     fn claim(&self, call: &Call) -> Claim {
         let key = call.key.as_ref();
         Claim {
-            key: key.map_or(0, |key| crate::balance::mix(std::sync::Arc::as_ptr(key) as usize as u64)),
+            key: key.map_or(0, |key| crate::balance::mix(Arc::as_ptr(key) as usize as u64)),
             weight: key.map_or(1, |key| key.weight),
             tokens: estimate(self.envelope),
             deadline: self.deadline,
@@ -338,13 +354,15 @@ impl<'a> Chase<'a> {
         while let Some(index) = self.tries.iter().position(|t| t.asked == 0 && !t.spent) {
             let target = &self.plan.targets[index];
             let track = track(self.shared, target);
+            if !self.may_ask(index, &track) {
+                continue;
+            }
             let Some(asked) = self.words(session, index) else { continue };
             let now = Instant::now();
             let claim = Claim { deadline: now, ..self.claim(call) };
             let entered = tokio::time::timeout(Duration::ZERO, track.gate.enter(&target.provider.admission, claim));
             let Ok(Ok(ticket)) = entered.await else { return None };
-            let leave = self.leave(index, target, &track)?;
-            let flight = track.begin(target.breaker, leave, now);
+            let flight = self.admit(index, target, &track)?;
             return Some(self.go(call, index, asked, flight, ticket));
         }
         None
@@ -409,7 +427,7 @@ impl<'a> Chase<'a> {
     }
 }
 
-fn track(shared: &Shared, target: &Target) -> std::sync::Arc<Track> {
+fn track(shared: &Shared, target: &Target) -> Arc<Track> {
     shared.tracks.of(target.id, || Name {
         provider: target.provider.name.as_str().into(),
         account: target.provider.account,

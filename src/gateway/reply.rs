@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 
 use crate::call::{Call, Lost, Tried};
 use crate::chat::How;
-use crate::upstream::Reply;
+use crate::upstream::{Reply, retry};
 
 /// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
 /// business with us.
@@ -69,11 +69,10 @@ pub fn upstream_request_id(upstream: &Reply) -> Option<Box<str>> {
         .map(|id| Box::from(id.get(..128).unwrap_or(id)))
 }
 
-/// How long the provider asks to be left alone: seconds, or the milliseconds some give beside them (RFC 9110 10.2.3; a date is not read).
+/// How long the provider asks to be left alone.
 pub fn retry_after(upstream: &Reply) -> Option<Duration> {
-    let number = |name: &str| upstream.header(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|d| *d <= Duration::from_secs(24 * 3600))
+    let head = upstream.session.response_header()?;
+    retry::retry_after(&head.headers, jiff::Timestamp::now())
 }
 
 // Made once: a name or value that is parsed at each call costs an allocation each time.
