@@ -88,7 +88,8 @@ impl Model {
         let in_a_row = self.row.iter().rev().take_while(|(_, f)| *f == failed).count() as u32;
         let from = if probe { Phase::HalfOpen } else { Phase::Closed };
         let opens = failed && (probe || (policy.failures > 0 && in_a_row >= policy.failures) || self.rate(policy, now));
-        if !opens && !(probe && in_a_row >= policy.probes) {
+        let closes = probe && in_a_row >= policy.probes;
+        if !opens && !closes {
             return None;
         }
         let to = if opens { Phase::Open } else { Phase::Closed };
