@@ -10,6 +10,7 @@ mod offer;
 mod pem;
 mod provider;
 mod proxy;
+mod rule;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -99,6 +100,8 @@ impl Checker<'_> {
         let opaque = self.opaque(config.opaque, &order, &providers);
         let on_loss = config.on_loss.map_or_else(OnLoss::default, on_loss);
         let (models, model_order) = self.models(config.models.unwrap_or_default(), &order, &providers, on_loss);
+        let known = rule::Known { models: &models, wildcards: &[], providers: &providers };
+        let rules = self.rules(config.routes.unwrap_or_default(), &known);
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         Snapshot {
             generation: 0,
@@ -113,6 +116,7 @@ impl Checker<'_> {
             wildcards: Vec::new(),
             policy: Arc::default(),
             model_order,
+            rules,
             strict: config.strict.unwrap_or(false),
             on_loss,
             keys,

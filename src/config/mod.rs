@@ -5,6 +5,7 @@
 //! program runs; `diff` and `view` say what changed and what is, without secrets.
 
 mod check;
+pub mod condition;
 mod decode;
 pub mod diff;
 pub mod env;

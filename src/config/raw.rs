@@ -3,6 +3,8 @@
 //! Nothing is judged here beyond types: defaults, references and ranges are `check`'s business. A struct's first field is what
 //! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets.
 
+mod route;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 pub use super::decode::{At, Map, OneOrMany};
 use super::secret::Secret;
 use super::units;
+pub use route::{Route, RouteMatch};
 
 /// Tollgate's configuration file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -35,6 +38,8 @@ pub struct Config {
     pub opaque: Option<Opaque>,
     /// What clients may ask for in `model`: name to `provider/model`.
     pub models: Option<Map<Model>>,
+    /// Calls that go to another model than they ask for. The first that matches is applied.
+    pub routes: Option<Vec<At<Route>>>,
     /// `true`: only the names under `models` are served; `provider/model` is refused. Default: `false`.
     pub strict: Option<bool>,
     /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.
