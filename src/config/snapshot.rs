@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::condition::Rule;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// Names in the order of the file, for `GET /v1/models`.
     pub model_order: Vec<ModelName>,
+    /// In the order in which they are tried.
+    pub rules: Vec<Rule>,
     /// Only listed models; `provider/model` is refused.
     pub strict: bool,
     /// For models that are not listed.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::policy::{lay_breaker, lay_timeouts};
+use crate::config::catalogue;
 use crate::config::policy::{Info, Model, ModelTarget, Price, Strategy};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::Provider;
@@ -39,8 +40,8 @@ pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
 }
 
 /// What is known of a vendor's model before anything is written about it; a model's words and a target's are laid over it.
-fn known(_kind: &str, _upstream: &str) -> (Info, Option<Price>) {
-    (Info::default(), None)
+fn known(kind: &str, upstream: &str) -> (Info, Option<Price>) {
+    catalogue::lookup(kind, upstream).map_or_else(Default::default, |known| (known.info, known.price))
 }
 
 pub(super) fn copy(target: &ModelTarget) -> ModelTarget {
