@@ -242,8 +242,9 @@ pub async fn attempt(
         sent = async {
             let asked = Sent { method: "POST", target: &asking.path, body: Body::Whole(body) };
             let shown = shared.credentials.authorize(&target.provider, &asked).await?;
-            let head = || request_head(asking, &shown, call, &target.provider, body.len);
-            shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline).await
+            let head =
+                |authority: &HeaderValue| request_head(authority, asking, &shown, call, &target.provider, body.len);
+            shared.upstreams.send(&target.provider, &target.timeouts, None, head, body, deadline).await
         } => sent.map_err(fault::of_attempt),
         gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
     };
@@ -267,6 +268,7 @@ pub async fn attempt(
 
 /// The header section of the provider's request, from nothing: what is in it was put in here.
 fn request_head(
+    authority: &HeaderValue,
     asking: &Asking,
     shown: &[(HeaderName, HeaderValue)],
     call: &Call,
@@ -274,7 +276,7 @@ fn request_head(
     length: usize,
 ) -> pingora::Result<RequestHeader> {
     let mut head = RequestHeader::build_no_case("POST", asking.path.as_bytes(), Some(16))?;
-    head.insert_header(http::header::HOST, provider.base.authority.clone())?;
+    head.insert_header(http::header::HOST, authority.clone())?;
     head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
     head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from(length))?;
     head.insert_header(http::header::ACCEPT, asking.accept.clone())?;

@@ -1,0 +1,1 @@
+//! A pool over time: the clock is an argument.
