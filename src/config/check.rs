@@ -1,13 +1,18 @@
 //! What was typed, judged: `raw` becomes a `Snapshot`, or a list of all that is wrong. Nothing else makes a snapshot.
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
-//! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `offer`), `proxy`, `access` (keys), `pem` (files).
+//! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
+//! (deadlines, tries, breakers), `access` (keys), `pem` (files).
 
 mod access;
 mod address;
 mod auth;
+mod base_url;
+mod identity;
 mod offer;
 mod pem;
+mod policy;
+mod pool;
 mod provider;
 mod proxy;
 
@@ -17,7 +22,7 @@ use std::sync::Arc;
 
 use super::env::Environment;
 use super::error::{ConfigError, Faults, Place, nearest, quote};
-use super::policy::{Affinity, Info, Model, ModelTarget, Strategy};
+use super::policy::{Affinity, BreakerPolicy, Info, Model, ModelTarget, Strategy};
 use super::raw::{self, At};
 use super::snapshot::{OnLoss, Provider, Snapshot, Timeouts};
 use crate::id::{ModelName, ProviderName};
@@ -37,6 +42,13 @@ struct Checker<'a> {
     /// Relative paths begin here: the folder of the file.
     folder: &'a Path,
     files: Vec<PathBuf>,
+}
+
+/// What is written at the top and counts where an entry says nothing else.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    timeouts: Timeouts,
+    breaker: BreakerPolicy,
 }
 
 /// `faults`: what was found so far; when any is left in the end, there is no snapshot.
@@ -79,7 +91,10 @@ impl Checker<'_> {
         let admin = self.admin(config.admin, &listen);
         let server = self.server(config.server.unwrap_or_default());
         let log = self.log(config.log.unwrap_or_default());
-        let timeouts = self.timeouts(Timeouts::default(), config.timeouts.as_ref(), "timeouts");
+        let defaults = Defaults {
+            timeouts: self.timeouts(Timeouts::default(), config.timeouts.as_ref(), "timeouts"),
+            breaker: self.breaker(BreakerPolicy::default(), config.breaker.as_ref(), "breaker"),
+        };
 
         let entries = config.providers.unwrap_or_default();
         if entries.0.is_empty() {
@@ -92,7 +107,7 @@ impl Checker<'_> {
         let mut providers: BTreeMap<ProviderName, Arc<Provider>> = BTreeMap::new();
         for (name, entry) in entries.0 {
             order.push(name.value.clone());
-            if let Some(provider) = self.provider(&name, entry, timeouts) {
+            if let Some(provider) = self.provider(&name, entry, defaults) {
                 providers.insert(provider.name.clone(), Arc::new(provider));
             }
         }
@@ -213,37 +228,6 @@ impl Checker<'_> {
             "providers",
             format!("{path}: no provider {quoted} under \"providers\": {advice}"),
         );
-    }
-
-    /// `base`, with what is written on top.
-    fn timeouts(&mut self, base: Timeouts, typed: Option<&raw::Timeouts>, path: &str) -> Timeouts {
-        let Some(typed) = typed else { return base };
-        let mut pick = |name: &str, value: &Option<At<raw::Period>>, base| match value {
-            None => base,
-            Some(at) => {
-                self.not_zero(at, &format!("{path}.{name}"));
-                at.value.0
-            }
-        };
-        Timeouts {
-            connect: pick("connect", &typed.connect, base.connect),
-            tls: base.tls,
-            first_byte: pick("first_byte", &typed.first_byte, base.first_byte),
-            first_token: base.first_token,
-            write: base.write,
-            idle: pick("idle", &typed.idle, base.idle),
-            total: pick("total", &typed.total, base.total),
-        }
-    }
-
-    fn not_zero(&mut self, period: &At<raw::Period>, path: &str) {
-        if period.value.0.is_zero() {
-            self.faults.wrong(
-                period.place,
-                path,
-                format!("{path}: a deadline of zero lets nothing through: make it longer"),
-            );
-        }
     }
 
     /// A path of the file: relative ones begin at the file's folder.
