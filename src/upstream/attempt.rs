@@ -101,7 +101,7 @@ impl Upstreams {
                     let stale = reused && is_closed(&error);
                     let failure = Failure::from(error);
                     // a call whose own time was up says nothing of who was to answer it
-                    let cut = failure.kind == FailureKind::Timeout && left < timeouts.first_byte.max(timeouts.write);
+                    let cut = failure.kind == FailureKind::Timeout && Instant::now() >= deadline;
                     if !stale && !cut {
                         place.failed(&failure);
                     }

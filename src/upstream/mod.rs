@@ -9,6 +9,8 @@ mod dial;
 pub mod gate;
 mod peers;
 mod pool;
+#[cfg(test)]
+mod tests;
 pub mod track;
 mod tunnel;
 

@@ -354,13 +354,13 @@ impl Origin {
         });
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    pub fn is_due(&self, now: Instant) -> bool {
         let resolved = *self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         resolved.is_none_or(|at| now.saturating_duration_since(at) > FRESH)
     }
 
     /// The resolver's answer: in force from now on, or, when it failed, the one before until the next.
-    fn learn(&self, answer: Result<Vec<SocketAddr>, Failure>, now: Instant) -> Result<(), Failure> {
+    pub fn learn(&self, answer: Result<Vec<SocketAddr>, Failure>, now: Instant) -> Result<(), Failure> {
         *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         let addresses = answer?;
         if self.found.load().addresses != addresses {

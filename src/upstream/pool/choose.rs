@@ -13,6 +13,10 @@ const LATENCY_FLOOR: f64 = 5.0;
 /// Endpoints whose latencies differ by less are held to be equally fast, and only what they have to do counts.
 const SIMILAR: f64 = 1.25;
 
+/// Calls above the mean that a key's endpoint may always have: among a few calls chance alone brings as many together, and to leave the
+/// place where a prefix is cached costs more than to share it.
+const SLACK: u32 = 4;
+
 /// An endpoint that may be chosen.
 #[derive(Debug, Clone)]
 pub struct Candidate<'a> {
@@ -70,7 +74,11 @@ fn by_key<'c, 'a>(among: &'c [Candidate<'a>], key: u64) -> Option<&'c Candidate<
     let all = among.iter().fold(0u32, |sum, c| sum.saturating_add(c.in_flight));
     let order = balance::rendezvous(key, &places);
     let ordered = || order.iter().filter_map(|n| among.get(*n));
-    ordered().find(|c| balance::within_bound(c.in_flight, all, among.len())).or_else(|| ordered().next())
+    let mean = all / u32::try_from(among.len()).unwrap_or(u32::MAX).max(1);
+    let may = |c: &&Candidate<'_>| {
+        c.in_flight < mean.saturating_add(SLACK) || balance::within_bound(c.in_flight, all, among.len())
+    };
+    ordered().find(may).or_else(|| ordered().next())
 }
 
 /// By lot for those whose share grows, by `rule` among the others. The rule gets them with the one that was drawn.
@@ -288,7 +296,9 @@ mod tests {
                 // the others are busy: all that is measured by load would go to it
                 let (counts, _) = bench.under_load(how, &[50; 4], 20_000);
                 let share = f64::from(counts[2]) / 20_000.0;
-                assert!((share - expected).abs() < 0.012, "{how:?}, under load: {share}, not {expected}");
+                // less where its lot would have made it the busiest
+                let right = share < expected + 0.012 && share > expected * 0.85;
+                assert!(right, "{how:?}, under load: {share}, not {expected}");
             }
         }
         // by lot, but not when it is already the busiest
@@ -337,7 +347,7 @@ mod tests {
         let mut bench = Bench::new(&[1; 4]);
         bench.in_flight = vec![10; 4];
         let home = bench.choose(Balance::Hash, Some(42));
-        bench.in_flight[home] = 12;
+        bench.in_flight[home] = 13;
         assert_eq!(bench.choose(Balance::Hash, Some(42)), home, "a little more is borne");
         bench.in_flight[home] = 40;
         let other = bench.choose(Balance::Hash, Some(42));

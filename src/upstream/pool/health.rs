@@ -81,6 +81,12 @@ impl Checks {
     pub fn count(&self) -> usize {
         self.running.len()
     }
+
+    /// Those that were told to end and have not yet are among them.
+    #[cfg(test)]
+    pub fn alive(&self) -> usize {
+        self.tasks.len()
+    }
 }
 
 /// Until it is aborted.
