@@ -366,6 +366,15 @@ pub struct Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Every provider with each of its credentials.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().flat_map(|provider| std::iter::once(provider).chain(&provider.accounts))
+    }
+}
+
 // === impl Provider ===
 
 impl Provider {
