@@ -167,6 +167,8 @@ pub struct Provider {
     pub breaker: BreakerPolicy,
     /// Its rate limits, and who waits for them.
     pub admission: Admission,
+    /// Its address is the vendor's own: what is known of the vendor's models holds for its.
+    pub at_vendor: bool,
     /// Where it has several endpoints; `base` is the first of them then.
     pub pool: Option<Pool>,
     /// Which of the entry's credentials this one is, from 0.

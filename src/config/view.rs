@@ -183,6 +183,7 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         pool: endpoints,
         account: _,
         accounts,
+        at_vendor: _,
         missing_env,
         pool_key: _,
     } = provider;

@@ -26,7 +26,8 @@ pub(super) struct Candidate {
 
 /// A place, before anything is written about it.
 pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
-    let (info, price) = known(&provider.kind, &upstream);
+    // another's address may serve another's models under the same names
+    let (info, price) = if provider.at_vendor { known(&provider.kind, &upstream) } else { (Info::default(), None) };
     ModelTarget {
         timeouts: provider.timeouts,
         breaker: provider.breaker,
