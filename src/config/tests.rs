@@ -6,6 +6,7 @@ use super::*;
 use crate::config::snapshot::{AccessLog, AuthScheme, HttpVersion, StreamUsage};
 
 mod errors;
+mod rules;
 
 fn environment() -> Environment {
     Environment::of([("OPENAI_API_KEY", "sk-canary-openai"), ("CI_KEY", "canary-ci-key-0123456789"), ("EMPTY", "")])
