@@ -17,9 +17,9 @@ use crate::dialect::Operation;
 use crate::json::scan::unquote;
 use crate::json::{Object, ScanError, Walk};
 
-/// So many calls at once are never too many for a target. Without it, two calls of one conversation at the same time would be over the bound of
-/// an idle gateway.
-const ALWAYS: u32 = 8;
+/// So many calls of a target do not count against its share. Without them, two calls of one conversation at the same time would be over the bound
+/// of an idle gateway, and chance alone would be over that of one with little to do.
+const UNCOUNTED: u32 = 8;
 /// So many bytes of each part of a prefix count, 64 KiB in all: the first turn has its own share, since behind many tools all conversations
 /// would be one.
 const SYSTEM: usize = 24 << 10;
@@ -61,8 +61,8 @@ pub(super) fn prefer(candidates: &mut [Candidate], key: u64) {
     let all = peers.iter().fold(0, |all: u32, c| all.saturating_add(c.gauge.in_flight));
     let total = places.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let fits = |n: usize| {
-        let (load, weight) = (peers[n].gauge.in_flight, places[n].1);
-        load < ALWAYS || within_share(load, all, weight, total)
+        let load = peers[n].gauge.in_flight.saturating_sub(UNCOUNTED);
+        within_share(load, all, places[n].1, total)
     };
     let order = rendezvous(key, &places);
     let chosen = order.iter().copied().find(|n| fits(*n)).or(order.first().copied());
