@@ -146,7 +146,7 @@ async fn a_handshake_that_is_never_answered_fails_after_its_own_time() {
         let (took, kind) = fails(&provider, &timeouts(connect, tls)).await;
         println!("tls {tls} ms, connect {connect} ms: failed after {took} ms");
         assert_eq!(kind, FailureKind::Connect);
-        assert!((u128::from(tls)..u128::from(tls) + 250).contains(&took), "{took} ms");
+        assert!((u128::from(tls)..u128::from(tls) + 1500).contains(&took), "{took} ms");
     }
 }
 
@@ -159,7 +159,7 @@ async fn an_address_that_does_not_answer_fails_after_the_time_for_tcp() {
             let (took, kind) = fails(&provider, &timeouts(connect, tls)).await;
             println!("{scheme}, connect {connect} ms, tls {tls} ms: failed after {took} ms");
             assert_eq!(kind, FailureKind::Connect);
-            assert!((u128::from(connect)..u128::from(connect) + 250).contains(&took), "{took} ms");
+            assert!((u128::from(connect)..u128::from(connect) + 1500).contains(&took), "{took} ms");
         }
     }
     // nor is a proxy that does not answer waited for longer
@@ -167,13 +167,13 @@ async fn an_address_that_does_not_answer_fails_after_the_time_for_tcp() {
         provider(&format!("{{kind: openai, base_url: \"https://h.test\", api_key: k, proxy: \"{address}\"}}"));
     let (took, kind) = fails(&provider, &timeouts(300, 5000)).await;
     assert_eq!(kind, FailureKind::Connect);
-    assert!((300..550).contains(&took), "{took} ms");
+    assert!((300..2000).contains(&took), "{took} ms");
     // and the call's own deadline is shorter than all of them
     let begun = Instant::now();
     let total = Duration::from_millis(200);
     let failure = send_within(&upstreams(), &provider, &timeouts(5000, 5000), total).await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::Timeout);
-    assert!(begun.elapsed() < Duration::from_millis(450));
+    assert!(begun.elapsed() < Duration::from_millis(2000));
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn a_provider_that_does_not_read_fails_after_the_time_for_a_write() {
     println!("write 300 ms: failed after {:?}", begun.elapsed());
     assert_eq!(failure.kind, FailureKind::Timeout);
     // and a moment for an early answer
-    assert!((300..1500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((300..5000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
 // === addresses ===
