@@ -215,17 +215,17 @@ async fn an_endpoint_that_fails_is_left_out_for_a_while() {
     let replicas: [Replica; 3] = Replica::some().await;
     let [a, b, c] = &replicas;
     a.told.status.store(503, Relaxed);
-    let rest = ", balance: round_robin, ejection: {failures: 3, time: 1500ms}, slow_start: 0s";
+    let rest = ", balance: round_robin, ejection: {failures: 3, time: 3s}, slow_start: 0s";
     let gateway = gateway(&[a, b, c], rest).await;
     let begun = Instant::now();
     let statuses = calls(&gateway, 1, 60).await;
     let failed = statuses.iter().filter(|status| **status != 200).count();
-    assert!(begun.elapsed() < Duration::from_millis(1500), "the machine is too slow for this test");
+    assert!(begun.elapsed() < Duration::from_secs(3), "the machine is too slow for this test");
     assert_eq!((failed, a.calls()), (3, 3), "{statuses:?}");
     assert!((b.calls(), c.calls()) == (29, 28) || (b.calls(), c.calls()) == (28, 29));
     // it is well again, and gets its turns again
     a.told.status.store(200, Relaxed);
-    tokio::time::sleep(Duration::from_millis(1600).saturating_sub(begun.elapsed())).await;
+    tokio::time::sleep(Duration::from_millis(3100).saturating_sub(begun.elapsed())).await;
     assert!(calls(&gateway, 1, 30).await.iter().all(|status| *status == 200));
     assert!((12..=14).contains(&a.calls()), "{}", a.calls());
     // being told to slow down is no reason, and when all fail all are asked
@@ -278,7 +278,7 @@ async fn a_new_endpoint_s_share_grows() {
     let [a, b, new] = &replicas;
     let two = format!("\"http://{}\"]", b.address);
     let three = format!("\"http://{}\", \"http://{}\"]", b.address, new.address);
-    for balance in ["p2c", "least_busy", "round_robin"] {
+    for balance in ["p2c", "round_robin"] {
         let gateway = gateway(&[a, b], &format!(", balance: {balance}, slow_start: 3s")).await;
         calls(&gateway, 4, 10).await;
         change(&gateway, &two, &three).await;
@@ -292,7 +292,7 @@ async fn a_new_endpoint_s_share_grows() {
                 all += calls(&gateway, 4, 5).await.len();
             }
             shares.push((new.calls() - before) as f64 / all as f64);
-            assert!(all >= 60, "only {all} calls: the machine is too slow for this test");
+            assert!(all >= 40, "only {all} calls: the machine is too slow for this test");
         }
         println!("{balance}: the new one's share: {shares:.3?}");
         // a tenth to a quarter beside two whole ones; 0.475 to 0.625; a third
