@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod metrics;
 mod opaque;
+mod pools;
 mod slow_clients;
 mod streams;
 mod support;
