@@ -59,6 +59,8 @@ struct Writing {
     out: Vec<u8>,
     /// The first output has come.
     began: bool,
+    /// The last event has been said.
+    ended: bool,
     output_frames: u64,
     usage: Option<Usage>,
     failed: Option<Error>,
@@ -107,8 +109,10 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
 /// Read a reply up to its first output.
 pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mut Seen) -> Result<Beginning, Failed> {
     let (inbound, outbound) = codecs(line.operation(), speech.to).map_err(Failed::of)?;
-    if reply.status() >= 300 {
-        return Err(refused(line, outbound, reply, seen).await);
+    match reply.status() {
+        200..=203 => {}
+        400..=599 => return Err(refused(line, outbound, reply, seen).await),
+        status => return Err(splice::no_answer_of(status)),
     }
     let origin = Origin { model: &line.target.model };
     let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
@@ -124,6 +128,7 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
         head,
         out: Vec::new(),
         began: false,
+        ended: false,
         output_frames: 0,
         usage: None,
         failed: None,
@@ -270,6 +275,8 @@ impl Saying {
         let ended = match done {
             Ok(()) => Ok(Ended::Whole),
             Err(error) if error.kind == Kind::ClientGone => Err(error),
+            // all was said: what breaks behind it concerns nobody
+            Err(_) if self.writing.ended => Ok(Ended::Broken),
             Err(error) => {
                 call.fail(&error);
                 self.writing.encoder.push(Event::Error(error), &mut self.writing.out);
@@ -307,6 +314,7 @@ impl Saying {
                     heartbeat.wrote();
                 }
             }
+            let pace = if self.writing.ended { pace.shortly() } else { pace };
             match self.next(session, call, pace, heartbeat.as_mut()).await? {
                 Some(chunk) => self.push(chunk)?,
                 None => self.end()?,
@@ -376,7 +384,11 @@ impl Writing {
     fn take(&mut self, event: Event<'_>) {
         match &event {
             Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Open { .. } | Event::Stop { .. } | Event::End => self.began = true,
+            Event::End => {
+                self.began = true;
+                self.ended = true;
+            }
+            Event::Open { .. } | Event::Stop { .. } => self.began = true,
             Event::Delta { .. } => {
                 self.began = true;
                 self.output_frames += 1;
@@ -397,6 +409,9 @@ impl Writing {
 /// The provider's error, in words that every dialect has.
 pub async fn refused(line: &Line<'_>, outbound: &dyn Outbound, mut upstream: Reply, seen: &mut Seen) -> Failed {
     let status = upstream.status();
+    if !(400..600).contains(&status) {
+        return splice::no_answer_of(status);
+    }
     // the status says enough
     let read = line.read_whole(&mut upstream, flow::ERROR_LIMIT, seen).await;
     let whole = read.is_ok();

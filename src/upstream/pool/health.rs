@@ -132,7 +132,7 @@ async fn ask(
         head.insert_header(http::header::CONNECTION, "close")?;
     }
     let nothing = Spliced { pieces: Vec::new(), len: 0 };
-    attempt::exchange(&mut session, head, &nothing).await?;
+    attempt::exchange(&mut session, head, &nothing, provider.timeouts.first_byte).await?;
     let status = session.response_header().map_or(0, |head| head.status.as_u16());
     match session {
         HttpSession::H2(_) => connector.release_http_session(session, &peer, Some(IDLE)).await,
