@@ -86,8 +86,7 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
         many => Bytes::from(many.concat()),
     };
     let usage = dialect::usage_of(line.operation(), &body);
-    if let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some())
-    {
+    if let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some()) {
         line.release(upstream).await;
         return Err(failed);
     }

@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod opaque;
 mod pools;
+mod resume;
 mod slow_clients;
 mod streams;
 mod support;
