@@ -238,6 +238,20 @@ fn a_target_over_its_share_is_left_out_and_so_is_one_that_refuses() {
 }
 
 #[test]
+fn while_an_account_is_out_only_its_own_conversations_move() {
+    let mut world = World::new();
+    world.accounts("a", &["b"]);
+    world.model("m", vec![("a/x", PLAIN), ("c/x", PLAIN), ("openai/x", PLAIN)]).affinity = Affinity::Prefix;
+    let places = |world: &World| -> Vec<String> { (0..2_000).map(|n| place(world, n, mix(n))).collect() };
+    let before = places(&world);
+    world.set("a/x#1", busy(10));
+    let after = places(&world);
+    for (before, after) in before.iter().zip(&after) {
+        assert!(if before == "a/x#1" { after != before } else { after == before }, "{before} {after}");
+    }
+}
+
+#[test]
 fn accounts_are_homes_of_their_own_and_share_their_target_s_weight() {
     let mut world = World::new();
     world.accounts("a", &["b", "c"]);
