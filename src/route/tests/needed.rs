@@ -155,12 +155,15 @@ fn who_cannot_see_is_passed_over_and_where_nobody_can_it_is_said() {
         (Kind::Unsupported, Some("messages"), Some("no_capable_target"))
     );
     assert_eq!(error.say, "No target of the model `none` has all that this call needs: image input, tools.");
+    world.model("two", vec![("a/x", blind()), ("b/x", blind())]);
+    let error = world.plan(&Question { body: IMAGE.to_owned(), ..chat("two") }).unwrap_err();
+    assert_eq!(error.say, "No target of the model `two` has what this call needs: image input.");
+    // of a single target nobody knows better than its provider
     world.model("one", vec![("a/x", blind())]);
-    let error = world.plan(&Question { body: IMAGE.to_owned(), ..chat("one") }).unwrap_err();
-    assert_eq!(error.say, "No target of the model `one` has what this call needs: image input.");
+    assert_eq!(world.order(&Question { body: IMAGE.to_owned(), ..chat("one") }), ["a/x"]);
     // tokens of it can be counted all the same
-    let counted = Question { operation: Operation::CountMessageTokens, body: IMAGE.to_owned(), ..chat("one") };
-    assert_eq!(world.order(&counted), ["a/x"]);
+    let counted = Question { operation: Operation::CountMessageTokens, body: IMAGE.to_owned(), ..chat("two") };
+    assert_eq!(world.order(&counted).len(), 2);
 }
 
 #[test]
