@@ -220,7 +220,7 @@ async fn nothing_is_lost_whatever_order_calls_come_and_leave_in() {
         };
         let (at_once, ended) = (AtomicU32::new(0), AtomicU32::new(0));
         let calls = (0..500u64).map(|n| {
-            let chance = |what: u64, bound: u64| below(mix(seed << 40 | n << 8 | what), bound);
+            let chance = move |what: u64, bound: u64| below(mix(seed << 40 | n << 8 | what), bound);
             let (gate, limits, at_once, ended) = (&gate, &limits, &at_once, &ended);
             async move {
                 tokio::time::sleep(Duration::from_millis(chance(1, 3000))).await;
