@@ -6,6 +6,7 @@ use super::*;
 use crate::config::snapshot::{AccessLog, AuthScheme, HttpVersion, StreamUsage};
 
 mod errors;
+mod models;
 mod providers;
 
 fn environment() -> Environment {
@@ -54,8 +55,20 @@ providers:
   entra: {kind: azure, base_url: "https://res.openai.azure.com", auth: {entra: {tenant: t, client_id: c, client_secret: canary-entra}}}
   own: {kind: openai, base_url: https://own.example/x, api_key: canary-own, auth: {header: X-Key}, http: 2, stream_usage: never,
         proxy: "http://u:canary@proxy.example:3128", paths: {embeddings: "/embed/{model}"}}
+  pool: {kind: vllm, endpoints: [http://10.0.0.1:8000, {url: http://10.0.0.2:8000, weight: 2}], balance: hash, health: {path: /health},
+         ejection: {max: 10%}, slow_start: 0, api_keys: [canary-pool-1, canary-pool-2], limits: {rpm: 600}, queue: off, breaker: off}
+retry: {attempts: 4, on: [connect, 5xx]}
+breaker: {rate: {percent: 30%}}
 opaque: {provider: own}
 models:
+  smart:
+    strategy: cost
+    targets: [{model: openai/gpt-5.1, priority: 2, weight: 3, price: {input: 1.25, output: 10}}, dep]
+    affinity: {header: x-session-id}
+    hedge: p95
+    fallback: {context_length: gpt}
+    info: {vision: true}
+  "q-*": pool/*
   gpt: openai/gpt-5
   llama: {target: local/meta/llama-3:8b, timeouts: {first_byte: 20s}}
   dep: azure/my-deployment
@@ -143,7 +156,7 @@ fn a_rich_configuration_arrives_whole() {
     assert_eq!(snapshot.opaque.as_ref().unwrap().name.as_str(), "own");
 
     let order: Vec<&str> = snapshot.model_order.iter().map(|m| m.as_str()).collect();
-    assert_eq!(order, ["gpt", "llama", "dep"]);
+    assert_eq!(order, ["smart", "gpt", "llama", "dep"]);
     let llama = &snapshot.models["llama"].targets[0];
     assert_eq!((&*llama.upstream, llama.timeouts.first_byte.as_secs()), ("meta/llama-3:8b", 20));
 
@@ -375,7 +388,10 @@ fn the_examples_load() {
     let (_, minimal) = example("minimal.yaml");
     assert!(minimal.keys.open);
     let (_, full) = example("tollgate.yaml");
-    assert_eq!((full.providers.len(), full.models.len(), full.keys.by_hash.len()), (9, 2, 2));
+    assert_eq!((full.providers.len(), full.keys.by_hash.len()), (10, 2));
+    let order: Vec<&str> = full.model_order.iter().map(|m| m.as_str()).collect();
+    assert_eq!(order, ["gpt-5", "best", "reasoning", "code", "fast", "vision", "embedding", "long"]);
+    assert_eq!(full.wildcards.len(), 1);
     assert_eq!(full.providers["gemini"].missing_env, ["GEMINI_API_KEY"]);
 }
 
@@ -389,6 +405,15 @@ fn the_documented_defaults_are_the_real_ones() {
     assert_eq!(full.admin.listen, small.admin.listen);
     assert_eq!(full.providers["openai"].timeouts, small.providers["openai"].timeouts);
     assert_eq!(full.keys.failures_per_minute, small.keys.failures_per_minute);
+    assert_eq!(full.policy, small.policy);
+    let (openai, gpus) = (&full.providers["openai"], &full.providers["gpus"]);
+    assert_eq!((openai.breaker, openai.breaker), (small.providers["openai"].breaker, policy::BreakerPolicy::default()));
+    let queue = |p: &snapshot::Provider| (p.admission.depth, p.admission.timeout);
+    assert_eq!(queue(openai), queue(&small.providers["openai"]));
+    let plain = good(
+        "providers: {gpus: {kind: vllm, endpoints: [http://10.0.0.1:8000, {url: http://10.0.0.2:8000, weight: 2}], health: /health}}",
+    );
+    assert_eq!(gpus.pool, plain.providers["gpus"].pool);
 }
 
 #[test]
@@ -412,7 +437,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_damaged_file_is_accepted_or_refused_and_never_a_panic(at in 0usize..2000, with in "\\PC{0,8}") {
+    fn a_damaged_file_is_accepted_or_refused_and_never_a_panic(at in 0usize..4000, with in "\\PC{0,8}") {
         let at = (at % RICH.len()..).find(|i| RICH.is_char_boundary(*i)).unwrap_or(0);
         let end = (at + 3..=RICH.len()).find(|i| RICH.is_char_boundary(*i)).unwrap_or(RICH.len());
         let text = format!("{}{with}{}", &RICH[..at], &RICH[end.max(at)..]);

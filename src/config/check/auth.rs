@@ -152,7 +152,7 @@ impl Checker<'_> {
             && scheme != AuthScheme::None
             && (vendor.auth != VendorAuth::None || typed.auth.is_some());
         let header = typed.api_key.as_ref().and_then(|at| self.credential(at, typed.key_name(), &scheme, path));
-        if typed.api_key.is_none() && needs_key && !entry.missing_env {
+        if typed.api_key.is_none() && typed.api_keys.is_none() && needs_key && !entry.missing_env {
             let variable = vendor.env.first().map_or("API_KEY", String::as_str);
             let message = format!(
                 "{path} has no \"api_key\": write for example \"api_key: ${{{variable}}}\", or \"auth: none\" if it needs none"
