@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::family::{FIRST, Family, Mode};
 use super::judge::Told;
+use super::upstream::Plays;
 use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, fault, run};
 use crate::support::{Gateway, KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_an_upstream_does_its_client_gets_an_answer_or_an_error() {
-    let cells = cells(&fault::all());
+    let cells = cells(&fault::all(), Plays::Always);
     let (mut providers, mut models) = (String::new(), String::new());
     for cell in &cells {
         let name = &cell.model;

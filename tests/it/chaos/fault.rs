@@ -44,8 +44,6 @@ pub struct Fault {
     pub sse_only: bool,
     /// The port is bound and does not listen.
     pub refuses: bool,
-    /// The call's time is over when it ends: no second target can be asked.
-    pub late: bool,
     /// Bytes more in the request.
     pub padding: usize,
     /// A field that the client must be shown with this value.
@@ -78,7 +76,6 @@ impl Fault {
             play: std::sync::Arc::new(play),
             sse_only: false,
             refuses: false,
-            late: false,
             padding: 0,
             shows: None,
         }
@@ -98,10 +95,6 @@ impl Fault {
 
     fn streamed(self, class: Class) -> Fault {
         Fault { streamed: Some(class), ..self }
-    }
-
-    fn late(self) -> Fault {
-        Fault { late: true, ..self }
     }
 
     pub fn class(&self, mode: Mode) -> Option<Class> {

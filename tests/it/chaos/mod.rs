@@ -4,10 +4,12 @@
 //! bytes the client got (`client`, `judge`) and by what the upstream was sent (`upstream`), never by what the gateway says of itself.
 //! A bug that is known stands in `known`, and must leave it when it is gone.
 
+mod again;
 mod alone;
 mod client;
 mod family;
 mod fault;
+mod group;
 mod judge;
 mod known;
 mod upstream;
@@ -26,7 +28,7 @@ use self::client::{Client, Heard};
 use self::family::{FAMILIES, Family, KEY, MODEL, Mode, PRIVATE};
 use self::fault::{Class, Fault, Scene};
 use self::judge::Told;
-use self::upstream::{Record, Upstream};
+use self::upstream::{Plays, Record, Upstream};
 use crate::support::raw::RawRequest;
 
 /// All of a call, as configured; and what a busy machine may add.
@@ -56,7 +58,7 @@ struct Finding {
 }
 
 /// Every cell, each with its upstream.
-fn cells(all: &[Fault]) -> Vec<Cell> {
+fn cells(all: &[Fault], plays: Plays) -> Vec<Cell> {
     let mut pairs: Vec<(Client, Family)> = FAMILIES.iter().map(|family| (Client::Chat, *family)).collect();
     pairs.extend([Client::Responses, Client::Messages, Client::Gemini].map(|client| (client, client.family())));
     let mut cells = Vec::new();
@@ -67,7 +69,7 @@ fn cells(all: &[Fault]) -> Vec<Cell> {
                 if fault.sse_only && !family.is_sse() {
                     continue;
                 }
-                let upstream = Upstream::start(Scene::new(*family, mode), Some(fault.clone()));
+                let upstream = Upstream::start(Scene::new(*family, mode), Some(fault.clone()), plays);
                 let model = format!("m{}", cells.len());
                 let fault = fault.clone();
                 cells.push(Cell { fault, class, client: *client, family: *family, mode, upstream, model });
@@ -78,13 +80,11 @@ fn cells(all: &[Fault]) -> Vec<Cell> {
 }
 
 /// Play every cell, many at once, and hold what went wrong against what is known.
-async fn run<F: Future<Output = Finding> + Send>(
+async fn run<F: Future<Output = Finding> + Send + 'static>(
     setup: &str,
     cells: Vec<Cell>,
-    play: impl Fn(Arc<Cell>) -> F + Send + Sync + Copy + 'static,
-) where
-    F: 'static,
-{
+    play: impl Fn(Arc<Cell>) -> F + Send + Clone + 'static,
+) {
     let begun = Instant::now();
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let heavy = Arc::new(Semaphore::new(2));
@@ -93,6 +93,7 @@ async fn run<F: Future<Output = Finding> + Send>(
     for (n, cell) in cells.into_iter().enumerate() {
         // large requests are work: others would wait for them
         let slots = Arc::clone(if cell.fault.padding > 0 { &heavy } else { &slots });
+        let play = play.clone();
         playing.spawn(async move {
             let _slot = slots.acquire().await.expect("it is never closed");
             let cell = Arc::new(cell);

@@ -42,6 +42,15 @@ pub enum Step {
     Close,
 }
 
+/// How often it misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plays {
+    /// On its first connection.
+    Once,
+    /// Until it is healed.
+    Always,
+}
+
 pub struct Upstream {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -53,6 +62,8 @@ pub struct Upstream {
 struct Shared {
     scene: Scene,
     fault: Option<Fault>,
+    plays: Plays,
+    played: AtomicBool,
     healed: AtomicBool,
     record: Mutex<Record>,
 }
@@ -62,6 +73,8 @@ struct Shared {
 pub struct Record {
     pub connections: usize,
     pub requests: Vec<RawRequest>,
+    /// When each was there.
+    pub times: Vec<Instant>,
     /// What is no request, or only a part of one where all of it was waited for.
     pub broken: Vec<String>,
     /// Took all that a flood has.
@@ -72,7 +85,7 @@ pub struct Record {
 
 impl Upstream {
     /// `None`: it is well. `scene.address` is put in.
-    pub fn start(mut scene: Scene, fault: Option<Fault>) -> Upstream {
+    pub fn start(mut scene: Scene, fault: Option<Fault>, plays: Plays) -> Upstream {
         let socket = TcpSocket::new_v4().expect("a socket");
         if fault.as_ref().is_some_and(|fault| fault.padding > 0) {
             // what is not read must not all find room on the way
@@ -82,8 +95,9 @@ impl Upstream {
         let address = socket.local_addr().expect("its address");
         scene.address = address;
         let refuses = fault.as_ref().is_some_and(|fault| fault.refuses);
-        let shared =
-            Arc::new(Shared { scene, fault, healed: AtomicBool::new(false), record: Mutex::new(Record::default()) });
+        let (played, healed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let record = Mutex::new(Record::default());
+        let shared = Arc::new(Shared { scene, fault, plays, played, healed, record });
         let upstream = Upstream { address, shared, closed: Mutex::new(Some(socket)), accepting: Mutex::new(None) };
         if !refuses {
             upstream.listen();
@@ -117,6 +131,15 @@ impl Drop for Upstream {
     }
 }
 
+// === impl Record ===
+
+impl Record {
+    fn came(&mut self, request: RawRequest) {
+        self.requests.push(request);
+        self.times.push(Instant::now());
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -125,8 +148,9 @@ impl Shared {
     }
 
     fn script(&self) -> Vec<Step> {
+        let again = self.played.swap(true, Ordering::SeqCst) && self.plays == Plays::Once;
         match &self.fault {
-            Some(fault) if !self.healed.load(Ordering::SeqCst) => (fault.play)(&self.scene),
+            Some(fault) if !again && !self.healed.load(Ordering::SeqCst) => (fault.play)(&self.scene),
             _ => vec![Step::Request, Step::Write(self.scene.good())],
         }
     }
@@ -214,7 +238,7 @@ impl Player {
                 Ok(None) => {}
                 Ok(Some(request)) => {
                     let _ = self.buffer.split_to(request.length);
-                    self.shared.lock().requests.push(request);
+                    self.shared.lock().came(request);
                     if self.shared.healed.load(Ordering::SeqCst) {
                         let good = self.shared.scene.good();
                         return if self.socket.write_all(&good).await.is_ok() { Then::Again } else { Then::Leave };

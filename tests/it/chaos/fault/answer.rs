@@ -57,6 +57,7 @@ fn quotas() -> Vec<Fault> {
     };
     vec![
         Fault { shows: Some(("retry-after", "7")), ..row("in seconds", "Retry-After: 7") },
+        row("of a second", "Retry-After: 1"),
         row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT"),
         row("as a date that has passed", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"),
         row("in milliseconds", "retry-after-ms: 644"),
@@ -248,8 +249,7 @@ fn streams() -> Vec<Fault> {
                 Step::Flood(ping, Duration::from_millis(100)),
             ]
         })
-        .streamed(Error)
-        .late(),
+        .streamed(Error),
         Fault::new("opening, then silence", |s| then(s.chunked(&s.parts().opening), Step::Hang)).streamed(Error),
         Fault::new("opening, then closes", |s| then(s.chunked(&s.parts().opening), Step::Close)).streamed(Error),
         Fault::new("opening, then resets", |s| then(s.chunked(&s.parts().opening), Step::Reset)).streamed(Error),
@@ -376,7 +376,6 @@ fn texts() -> Vec<Fault> {
                 vec![Step::Request, Step::Write(begin), Step::Flood(more, Duration::from_millis(10))]
             })
             .streamed(Cut)
-            .late()
         },
         Fault {
             sse_only: true,

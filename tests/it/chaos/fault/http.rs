@@ -49,18 +49,12 @@ fn connection() -> Vec<Fault> {
             vec![Step::Write(s.good()), Step::Request, Step::Write(Scene { words: POISON, ..s.clone() }.good())]
         })
         .both(Lenient),
-        Fault {
-            late: true,
-            ..Fault::new("drips", |s| vec![Step::Request, Step::Drip(s.good(), Duration::from_millis(300))]).both(Error)
-        },
-        Fault {
-            late: true,
-            ..Fault::new("drips its body", |s| {
-                let (head, body) = split_head(&s.good());
-                vec![Step::Request, Step::Write(head), Step::Drip(body, Duration::from_millis(300))]
-            })
-            .both(Error)
-        },
+        Fault::new("drips", |s| vec![Step::Request, Step::Drip(s.good(), Duration::from_millis(300))]).both(Error),
+        Fault::new("drips its body", |s| {
+            let (head, body) = split_head(&s.good());
+            vec![Step::Request, Step::Write(head), Step::Drip(body, Duration::from_millis(300))]
+        })
+        .both(Error),
         Fault::new("sends a byte at a time", |s| vec![Step::Request, Step::Drip(s.good(), Duration::ZERO)])
             .both(Served),
         Fault::new("resets right behind the whole answer", |s| then(s.good(), Step::Reset)).both(Served),
@@ -208,8 +202,7 @@ fn framing() -> Vec<Fault> {
             let head = format!("{}Connection: close\r\n\r\n{start}", s.ok());
             vec![Step::Request, Step::Write(head.into()), Step::Flood(vec![b'x'; 4096], SOON)]
         })
-        .both(Error)
-        .late(),
+        .both(Error),
     ]
 }
 
