@@ -27,6 +27,7 @@ use crate::filter::auth::Failures;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
 use crate::telemetry::{AccessWriter, Metrics};
+use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
 
 /// A data port that does not accept within this time will not.
@@ -95,6 +96,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
+        tracks: Tracks::default(),
     });
 
     let opt = Opt { upgrade: start == Start::Upgrade, ..Opt::default() };

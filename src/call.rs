@@ -36,6 +36,10 @@ pub struct Call {
     pub upstream_model: Option<Arc<str>>,
     pub upstream_request_id: Option<Box<str>>,
     pub attempts: u32,
+    /// The targets that failed before the one that answered, or all of them.
+    pub tried: Vec<Tried>,
+    /// Place in a provider's queue when the call came to it, and how long it stood there.
+    pub queued: Option<(u32, Duration)>,
     pub stream: bool,
     /// Sent to the client; 0 when nothing was.
     pub status: u16,
@@ -77,6 +81,15 @@ pub struct Lost {
     pub count: usize,
 }
 
+/// A target that did not answer.
+#[derive(Debug)]
+pub struct Tried {
+    pub provider: ProviderName,
+    pub model: Arc<str>,
+    /// `503`, `timeout`, `queue_full`.
+    pub what: String,
+}
+
 /// Why a call failed, for the record.
 #[derive(Debug)]
 pub struct Failed {
@@ -106,6 +119,8 @@ impl Call {
             upstream_model: None,
             upstream_request_id: None,
             attempts: 0,
+            tried: Vec::new(),
+            queued: None,
             stream: false,
             status: 0,
             error: None,
@@ -139,6 +154,14 @@ impl Call {
 
     pub fn operation_name(&self) -> &'static str {
         self.operation.map_or(self.route, Operation::name)
+    }
+}
+
+// === impl Tried ===
+
+impl Tried {
+    pub fn new(provider: &ProviderName, model: &Arc<str>, what: String) -> Self {
+        Tried { provider: provider.clone(), model: Arc::clone(model), what }
     }
 }
 

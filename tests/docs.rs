@@ -105,7 +105,7 @@ fn configuration() -> String {
     for (name, section) in sections {
         let _ = writeln!(out, "### `{name}`\n\n{}\n", prose(section));
         let mut rows = Vec::new();
-        members(section, &schema, "", name == "timeouts", &mut rows);
+        members(section, &schema, "", name, &mut rows);
         // one of something and a list of it have the same keys
         let mut seen = BTreeSet::new();
         rows.retain(|(key, _, _)| seen.insert(key.clone()));
@@ -120,20 +120,23 @@ fn configuration() -> String {
     out
 }
 
+/// Told in a section of their own, once.
+const SHARED: [&str; 3] = ["timeouts", "retry", "breaker"];
+
 /// The keys below a schema, with what each takes and means.
-fn members(schema: &Value, root: &Value, path: &str, timeouts: bool, rows: &mut Vec<(String, String, String)>) {
+fn members(schema: &Value, root: &Value, path: &str, section: &str, rows: &mut Vec<(String, String, String)>) {
     let schema = resolve(schema, root);
     if let Some(items) = schema.get("items") {
-        return members(items, root, path, timeouts, rows);
+        return members(items, root, path, section, rows);
     }
     if let Some(entry) = schema.get("additionalProperties").filter(|entry| entry.is_object()) {
         let path = if path.is_empty() { "NAME".to_owned() } else { format!("{path}.NAME") };
-        return members(entry, root, &path, timeouts, rows);
+        return members(entry, root, &path, section, rows);
     }
     // a short form beside the long one
     if let Some(forms) = schema.get("anyOf").and_then(Value::as_array) {
         for form in forms {
-            members(form, root, path, timeouts, rows);
+            members(form, root, path, section, rows);
         }
         return;
     }
@@ -141,15 +144,19 @@ fn members(schema: &Value, root: &Value, path: &str, timeouts: bool, rows: &mut 
     for (name, property) in properties {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let (mut kind, mut text) = (kind(property, root), prose(property));
-        let nested = name == "timeouts" && !timeouts;
-        if nested {
-            "as `timeouts`".clone_into(&mut kind);
+        // of a target: as of its model
+        let model = path.strip_suffix(".targets").filter(|_| ["info", "price"].contains(&name.as_str()));
+        let nested = (SHARED.contains(&name.as_str()) && section != name) || model.is_some();
+        if let Some(model) = model {
+            kind = format!("as `{model}.{name}`");
+        } else if nested {
+            kind = format!("as `{name}`");
         } else if let Some(words) = words(property, root) {
             text = format!("{text} {words}");
         }
         rows.push((key.clone(), kind, text));
         if !nested {
-            members(property, root, &key, timeouts, rows);
+            members(property, root, &key, section, rows);
         }
     }
 }
@@ -173,7 +180,7 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
 fn kind(schema: &Value, root: &Value) -> String {
     let schema = resolve(schema, root);
     if let Some(format) = schema.get("format").and_then(Value::as_str)
-        && ["duration", "size", "secret"].contains(&format)
+        && ["duration", "size", "secret", "percentage", "price"].contains(&format)
     {
         return format.to_owned();
     }

@@ -148,8 +148,9 @@ fn every_example_configuration_loads() {
     let mut loaded = 0;
     for entry in fs::read_dir(root().join("conf")).expect("conf/") {
         let path = entry.expect("an entry of conf/").path();
-        // the vendors: data of the program, read by it
-        if path.extension().is_none_or(|e| e != "yaml") || path.ends_with("providers.yaml") {
+        // the vendors and their models: data of the program, read by it
+        let data = ["providers.yaml", "models.yaml"].iter().any(|name| path.ends_with(name));
+        if path.extension().is_none_or(|e| e != "yaml") || data {
             continue;
         }
         let text = fs::read_to_string(&path).expect("a text file");

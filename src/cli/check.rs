@@ -16,12 +16,14 @@ fn check(path: &Path, environment: &Environment, out: &mut impl Write, err: &mut
     match config::load(path, environment) {
         Ok(checked) => {
             let snapshot = checked.snapshot();
-            let counts = [
-                (snapshot.providers.len(), "provider"),
-                (snapshot.models.len(), "model"),
-                (snapshot.keys.by_hash.len(), "key"),
-            ];
-            let counts = counts.map(|(n, noun)| format!("{n} {noun}{}", if n == 1 { "" } else { "s" }));
+            let models = || snapshot.models.values().chain(&snapshot.wildcards);
+            let groups = models().filter(|model| model.targets.len() > 1).count();
+            let mut models = count(models().count(), "model");
+            if groups > 0 {
+                models = format!("{models} ({})", count(groups, "group"));
+            }
+            let (providers, keys) = (snapshot.providers.len(), snapshot.keys.by_hash.len());
+            let counts = [count(providers, "provider"), models, count(keys, "key")];
             let _closed = writeln!(out, "{}: good: {}", path.display(), counts.join(", "));
             for provider in snapshot.providers.values().filter(|p| !p.missing_env.is_empty()) {
                 let names = provider.missing_env.join(", ");
@@ -36,6 +38,10 @@ fn check(path: &Path, environment: &Environment, out: &mut impl Write, err: &mut
             ExitCode::from(1)
         }
     }
+}
+
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -64,6 +70,14 @@ mod tests {
                 "note: provider \"xai\" is not configured: B not set\n"
             )
         );
+    }
+
+    #[test]
+    fn groups_are_counted_apart() {
+        let (_, out, _) = checked(
+            "providers: {ollama: }\nmodels: {m: ollama/x, g: {targets: [m, ollama/y]}, \"a-*\": ollama/*, b: g}\n",
+        );
+        assert_eq!(out, "c.yaml: good: 1 provider, 4 models (2 groups), 0 keys\n");
     }
 
     #[test]

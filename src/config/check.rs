@@ -1,26 +1,35 @@
 //! What was typed, judged: `raw` becomes a `Snapshot`, or a list of all that is wrong. Nothing else makes a snapshot.
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
-//! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `offer`), `proxy`, `access` (keys), `pem` (files).
+//! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `pem` (files).
 
 mod access;
 mod address;
 mod auth;
+mod base_url;
+mod fallback;
+mod identity;
+mod model;
 mod offer;
 mod pem;
+mod policy;
+mod pool;
 mod provider;
 mod proxy;
+mod target;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::env::Environment;
-use super::error::{ConfigError, Faults, Place, nearest, quote};
-use super::policy::{Affinity, Info, Model, ModelTarget, Strategy};
+use super::error::{ConfigError, Faults, Place, nearest};
+use super::policy::{BreakerPolicy, Policy, Retry};
 use super::raw::{self, At};
 use super::snapshot::{OnLoss, Provider, Snapshot, Timeouts};
-use crate::id::{ModelName, ProviderName};
+use crate::id::ProviderName;
+use model::Ground;
 
 /// A configuration without faults, ready to become the one that runs.
 #[derive(Debug)]
@@ -37,6 +46,13 @@ struct Checker<'a> {
     /// Relative paths begin here: the folder of the file.
     folder: &'a Path,
     files: Vec<PathBuf>,
+}
+
+/// What is written at the top and counts where an entry says nothing else.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    timeouts: Timeouts,
+    breaker: BreakerPolicy,
 }
 
 /// `faults`: what was found so far; when any is left in the end, there is no snapshot.
@@ -79,7 +95,10 @@ impl Checker<'_> {
         let admin = self.admin(config.admin, &listen);
         let server = self.server(config.server.unwrap_or_default());
         let log = self.log(config.log.unwrap_or_default());
-        let timeouts = self.timeouts(Timeouts::default(), config.timeouts.as_ref(), "timeouts");
+        let defaults = Defaults {
+            timeouts: self.timeouts(Timeouts::default(), config.timeouts.as_ref(), "timeouts"),
+            breaker: self.breaker(BreakerPolicy::default(), config.breaker.as_ref(), "breaker"),
+        };
 
         let entries = config.providers.unwrap_or_default();
         if entries.0.is_empty() {
@@ -92,13 +111,17 @@ impl Checker<'_> {
         let mut providers: BTreeMap<ProviderName, Arc<Provider>> = BTreeMap::new();
         for (name, entry) in entries.0 {
             order.push(name.value.clone());
-            if let Some(provider) = self.provider(&name, entry, timeouts) {
+            if let Some(provider) = self.provider(&name, entry, defaults) {
                 providers.insert(provider.name.clone(), Arc::new(provider));
             }
         }
         let opaque = self.opaque(config.opaque, &order, &providers);
         let on_loss = config.on_loss.map_or_else(OnLoss::default, on_loss);
-        let (models, model_order) = self.models(config.models.unwrap_or_default(), &order, &providers, on_loss);
+        let strict = config.strict.unwrap_or(false);
+        let retry = self.retry(&Retry::default(), config.retry.as_ref(), "retry");
+        let policy = Arc::new(Policy { retry, ..Policy::default() });
+        let ground = Ground { order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
+        let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         Snapshot {
             generation: 0,
@@ -109,11 +132,11 @@ impl Checker<'_> {
             log,
             providers,
             opaque,
-            models,
-            wildcards: Vec::new(),
-            policy: Arc::default(),
-            model_order,
-            strict: config.strict.unwrap_or(false),
+            models: models.by_name,
+            wildcards: models.wildcards,
+            policy,
+            model_order: models.order,
+            strict,
             on_loss,
             keys,
         }
@@ -134,74 +157,6 @@ impl Checker<'_> {
         providers.get(name.value.as_str()).cloned()
     }
 
-    fn models(
-        &mut self,
-        entries: raw::Map<raw::Model>,
-        order: &[String],
-        providers: &BTreeMap<ProviderName, Arc<Provider>>,
-        default: OnLoss,
-    ) -> (HashMap<ModelName, Arc<Model>>, Vec<ModelName>) {
-        let mut models = HashMap::with_capacity(entries.0.len());
-        let mut model_order = Vec::with_capacity(entries.0.len());
-        let known: std::collections::HashSet<&str> = order.iter().map(String::as_str).collect();
-        for (name, entry) in entries.0 {
-            let path = format!("models.{}", name.value);
-            if !is_model_name(&name.value) {
-                let message = format!("model name {}: use 1 to 256 {MODEL_CHARACTERS}", quote(&name.value));
-                self.faults.wrong(name.place, &path, message);
-            }
-            let Some(target) = entry.target else { continue };
-            let Some((provider, upstream)) =
-                target.value.split_once('/').filter(|(p, m)| !p.is_empty() && !m.is_empty())
-            else {
-                let message = format!(
-                    "{path}: {} is not a target: write \"provider/model\", for example \"openai/gpt-5\"",
-                    target.quoted()
-                );
-                self.faults.wrong(target.place, &path, message);
-                continue;
-            };
-            if !is_upstream_model(upstream) {
-                let message = format!(
-                    "{path}: the model in {} has a space or an unusual character: use printable ASCII",
-                    target.quoted()
-                );
-                self.faults.wrong(target.place, &path, message);
-            }
-            if !known.contains(provider) {
-                let quoted = if target.quoted().starts_with('"') { quote(provider) } else { target.quoted() };
-                self.unknown_provider(&target, &quoted, provider, &path, order);
-            }
-            let Some(provider) = providers.get(provider) else { continue };
-            let timeouts = self.timeouts(provider.timeouts, entry.timeouts.as_ref(), &format!("{path}.timeouts"));
-            let name = ModelName::new(name.value);
-            let on_loss = entry.on_loss.map_or(default, on_loss);
-            let provider = provider.clone();
-            let target = ModelTarget {
-                breaker: provider.breaker,
-                provider,
-                upstream: upstream.into(),
-                priority: 1,
-                weight: 1,
-                timeouts,
-                info: Info::default(),
-                price: None,
-            };
-            let model = Model {
-                name: name.clone(),
-                targets: vec![Arc::new(target)],
-                strategy: Strategy::default(),
-                affinity: Affinity::default(),
-                policy: Arc::default(),
-                on_loss,
-                listed: true,
-            };
-            models.insert(name.clone(), Arc::new(model));
-            model_order.push(name);
-        }
-        (models, model_order)
-    }
-
     fn unknown_provider(&mut self, at: &At<String>, quoted: &str, name: &str, path: &str, order: &[String]) {
         let advice = match nearest(name, order.iter().map(String::as_str)) {
             _ if order.is_empty() => "there is none under \"providers\" yet".to_owned(),
@@ -213,37 +168,6 @@ impl Checker<'_> {
             "providers",
             format!("{path}: no provider {quoted} under \"providers\": {advice}"),
         );
-    }
-
-    /// `base`, with what is written on top.
-    fn timeouts(&mut self, base: Timeouts, typed: Option<&raw::Timeouts>, path: &str) -> Timeouts {
-        let Some(typed) = typed else { return base };
-        let mut pick = |name: &str, value: &Option<At<raw::Period>>, base| match value {
-            None => base,
-            Some(at) => {
-                self.not_zero(at, &format!("{path}.{name}"));
-                at.value.0
-            }
-        };
-        Timeouts {
-            connect: pick("connect", &typed.connect, base.connect),
-            tls: base.tls,
-            first_byte: pick("first_byte", &typed.first_byte, base.first_byte),
-            first_token: base.first_token,
-            write: base.write,
-            idle: pick("idle", &typed.idle, base.idle),
-            total: pick("total", &typed.total, base.total),
-        }
-    }
-
-    fn not_zero(&mut self, period: &At<raw::Period>, path: &str) {
-        if period.value.0.is_zero() {
-            self.faults.wrong(
-                period.place,
-                path,
-                format!("{path}: a deadline of zero lets nothing through: make it longer"),
-            );
-        }
     }
 
     /// A path of the file: relative ones begin at the file's folder.
@@ -267,10 +191,6 @@ fn is_model_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'/' | b'@' | b'+' | b'-'))
-}
-
-fn is_upstream_model(name: &str) -> bool {
-    name.len() <= 256 && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 /// Printable ASCII without spaces: what fits unchanged into a header.

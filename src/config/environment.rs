@@ -39,6 +39,7 @@ pub fn from_environment(
         hash: None,
         models: None,
         opaque: None,
+        weight: None,
         tags: None,
         revoked: None,
         expires: None,

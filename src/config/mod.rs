@@ -4,6 +4,7 @@
 //! `raw` (typed) -> `check` -> `Snapshot`. All faults of all steps are told at once. `watch` swaps a snapshot while the
 //! program runs; `diff` and `view` say what changed and what is, without secrets.
 
+pub mod catalogue;
 mod check;
 mod decode;
 pub mod diff;

@@ -26,7 +26,7 @@ pub struct Model {
     pub listed: bool,
 }
 
-/// How long and how often a call is tried. That of models that are not listed is the default, with `timeouts.total` of the top.
+/// How long and how often a call is tried. That of models that are not listed is the default, with `retry` of the top.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Policy {
     pub retry: Retry,
@@ -34,7 +34,8 @@ pub struct Policy {
     pub fallback: Fallback,
     /// A chat stream that breaks after output began is taken up by the next target (`continue: true`).
     pub resume: bool,
-    /// The whole call, all attempts and waits included. `None`: as the first target's own.
+    /// The whole call, all attempts and waits included: what the model itself says. `None`: the first target's own (`timeouts.total`, which
+    /// is then its provider's or the top's).
     pub total: Option<Duration>,
 }
 
@@ -85,7 +86,7 @@ pub enum Affinity {
 /// How often a call is tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    /// Tries in all, the first one included. `None`: 3, or one for each target where there are more.
+    /// Tries in all, the first one included. `None`: one for each target. A target is tried again only after all others.
     pub attempts: Option<u32>,
     pub on: Vec<RetryOn>,
     /// The first wait before a target is tried again; it doubles from then on, and is drawn from the upper half at random.

@@ -13,13 +13,10 @@ use super::tree::{Node, Origin, Text, Value};
 use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
-const LATER: [(&str, &[&str]); 6] = [
+const LATER: [(&str, &[&str]); 3] = [
     ("Config", &["store", "budgets", "prices", "mcp", "metering", "filters"]),
-    ("Provider", &["endpoints", "balance", "health"]),
-    ("Model", &["strategy", "targets", "retry", "breaker", "info", "price"]),
     ("Key", &["limits", "budget", "tools"]),
     ("Auth", &["jwt"]),
-    ("Timeouts", &["first_token"]),
 ];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
@@ -61,9 +58,14 @@ fn put_in(node: &mut Node, path: &str, optional: &[String], environment: &Enviro
     match &mut node.value {
         Value::Null => {}
         Value::List(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
+            let mut index = 0;
+            items.retain_mut(|item| {
+                let written = !matches!(item.value, Value::Null);
                 put_in(item, &format!("{path}[{index}]"), optional, environment, faults);
-            }
+                index += 1;
+                // one of a provider that may miss variables is not written then; elsewhere an empty list could mean "any"
+                optional.is_empty() || !(written && matches!(item.value, Value::Null))
+            });
         }
         Value::Map(entries) => {
             for (key, value) in entries {
@@ -297,6 +299,8 @@ fn check_text(text: &Text, allowed: &[Allowed<'_>]) -> Result<(), Option<String>
             }),
             (None, Some("duration")) => units::duration(&text.text).map(drop),
             (None, Some("size")) => units::size(&text.text).map(drop),
+            (None, Some("percentage")) => units::percent(&text.text).map(drop),
+            (None, Some("price")) => units::price(&text.text).map(drop),
             (None, _) if has_type(schema, "string") => Ok(()),
             (None, _) if has_type(schema, "boolean") => match text.text.as_str() {
                 "true" | "false" => Ok(()),
@@ -330,6 +334,8 @@ fn describe(schema: &Json) -> Option<String> {
     let text = match format {
         Some("duration") => "a duration such as \"30s\"",
         Some("size") => "a size such as \"10MB\"",
+        Some("percentage") => "a share such as \"50%\"",
+        Some("price") => "a price such as \"2.50\"",
         _ if has_type(schema, "object") => "a map",
         _ if has_type(schema, "array") => "a list",
         _ if has_type(schema, "string") => "a text",

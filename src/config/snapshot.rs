@@ -131,7 +131,7 @@ pub enum LogFormat {
 }
 
 /// Who answers: an address, a credential and manners. It knows no JSON.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Provider {
     pub name: ProviderName,
     /// A row of `conf/providers.yaml`, or `openai` for anything OpenAI-compatible.
@@ -172,7 +172,8 @@ pub struct Provider {
     pub accounts: Vec<Arc<Provider>>,
     /// Variables named in `required_env` that are not set: the provider is shown, calls to it are refused.
     pub missing_env: Vec<String>,
-    /// Keys the connection pool, so that tenants, credentials and authorities never share a connection.
+    /// Keys the connection pool, so that tenants, credentials and authorities never share a connection. With several endpoints it says
+    /// nothing of them, so that it stays the same when one comes or goes: who pools connections must add the endpoint's address.
     pub pool_key: u64,
 }
 

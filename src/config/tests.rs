@@ -6,6 +6,8 @@ use super::*;
 use crate::config::snapshot::{AccessLog, AuthScheme, HttpVersion, StreamUsage};
 
 mod errors;
+mod models;
+mod providers;
 
 fn environment() -> Environment {
     Environment::of([("OPENAI_API_KEY", "sk-canary-openai"), ("CI_KEY", "canary-ci-key-0123456789"), ("EMPTY", "")])
@@ -374,7 +376,10 @@ fn the_examples_load() {
     let (_, minimal) = example("minimal.yaml");
     assert!(minimal.keys.open);
     let (_, full) = example("tollgate.yaml");
-    assert_eq!((full.providers.len(), full.models.len(), full.keys.by_hash.len()), (9, 2, 2));
+    assert_eq!((full.providers.len(), full.keys.by_hash.len()), (10, 2));
+    let order: Vec<&str> = full.model_order.iter().map(|m| m.as_str()).collect();
+    assert_eq!(order, ["gpt-5", "best", "reasoning", "code", "fast", "vision", "embedding", "long"]);
+    assert_eq!(full.wildcards.len(), 1);
     assert_eq!(full.providers["gemini"].missing_env, ["GEMINI_API_KEY"]);
 }
 
@@ -388,6 +393,15 @@ fn the_documented_defaults_are_the_real_ones() {
     assert_eq!(full.admin.listen, small.admin.listen);
     assert_eq!(full.providers["openai"].timeouts, small.providers["openai"].timeouts);
     assert_eq!(full.keys.failures_per_minute, small.keys.failures_per_minute);
+    assert_eq!(full.policy, small.policy);
+    let (openai, gpus) = (&full.providers["openai"], &full.providers["gpus"]);
+    assert_eq!((openai.breaker, openai.breaker), (small.providers["openai"].breaker, policy::BreakerPolicy::default()));
+    let queue = |p: &snapshot::Provider| (p.admission.depth, p.admission.timeout);
+    assert_eq!(queue(openai), queue(&small.providers["openai"]));
+    let plain = good(
+        "providers: {gpus: {kind: vllm, endpoints: [http://10.0.0.1:8000, {url: http://10.0.0.2:8000, weight: 2}], health: /health}}",
+    );
+    assert_eq!(gpus.pool, plain.providers["gpus"].pool);
 }
 
 #[test]

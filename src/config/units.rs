@@ -1,6 +1,8 @@
-//! Durations and sizes as people type them: `2m 30s`, `500ms`, `32MB`, `64KiB`. Pure; knows no key.
+//! Durations, sizes, shares and prices as people type them: `2m 30s`, `500ms`, `32MB`, `64KiB`, `50%`, `2.50`. Pure; knows no key.
 
 use std::time::Duration;
+
+use crate::units::PicoUsdPerToken;
 
 /// No deadline of a proxy is longer than 30 days; a larger number is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -51,6 +53,48 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).filter(|bytes| *bytes <= 1 << 50).ok_or_else(|| "is too large".to_owned())
 }
 
+/// `50%` or `50`: 0 to 100.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let text = text.trim();
+    let digits = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match digits.parse::<u8>() {
+        Ok(share) if share <= 100 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok(share),
+        _ => Err("is not a share: write a whole number from 0% to 100%".to_owned()),
+    }
+}
+
+/// US dollars per million tokens, `2.5` or `0.075`: read as decimal digits, so that nothing is rounded.
+pub(super) fn price(text: &str) -> Result<PicoUsdPerToken, String> {
+    /// A dollar per token. Nobody asks that much; a larger number is a slip of the pen.
+    const MOST: i64 = 1_000_000;
+    let text = text.trim();
+    if text.starts_with('-') {
+        return Err("is less than nothing: write US dollars per million tokens, for example 2.50".to_owned());
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Err("is not a price: write US dollars per million tokens, for example 2.50".to_owned());
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > 6 {
+        return Err("has more than six decimals: write US dollars per million tokens, not per token".to_owned());
+    }
+    let micro = format!("{fraction:0<6}").parse::<i64>().unwrap_or(0);
+    match whole.parse::<i64>() {
+        // a millionth of a dollar per million tokens is 1e-12 dollars a token
+        Ok(whole) if whole < MOST || (whole == MOST && micro == 0) => Ok(PicoUsdPerToken(whole * 1_000_000 + micro)),
+        Ok(_) | Err(_) => Err("is more than a dollar per token: write US dollars per million tokens".to_owned()),
+    }
+}
+
+/// The shortest spelling that `price` reads back.
+pub(super) fn show_price(price: PicoUsdPerToken) -> String {
+    let (whole, micro) = (price.0.div_euclid(1_000_000), price.0.rem_euclid(1_000_000));
+    let text = format!("{whole}.{micro:06}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// The shortest spelling that `duration` reads back: `90s`, `1500ms`, `0s`.
 pub(super) fn show_duration(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
@@ -98,11 +142,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn shares_are_whole_percents() {
+        for (text, share) in [("50%", 50), ("50", 50), ("0", 0), ("100%", 100), ("7 %", 7)] {
+            assert_eq!(percent(text), Ok(share), "{text}");
+        }
+        for text in ["", "%", "101%", "0.5", "-1", "+5", "half"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn prices_are_read_to_the_last_digit() {
+        for (text, pico) in [
+            ("5.00", 5_000_000),
+            ("0.50", 500_000),
+            ("0.01875", 18_750),
+            ("0.000001", 1),
+            ("0.0000010", 1),
+            ("0", 0),
+            ("75", 75_000_000),
+            // as a float it is 0.30000000000000004 when summed
+            ("0.3", 300_000),
+            ("1000000", 1_000_000_000_000),
+        ] {
+            assert_eq!(price(text), Ok(PicoUsdPerToken(pico)), "{text}");
+        }
+        for text in ["", ".", "5.", ".5", "-1", "-0", "1e-3", "0x1", "1,5", "$5", "0.0000001", "1000000.1", "1000001"] {
+            assert!(price(text).is_err(), "{text}");
+        }
+        assert!(price("99999999999999999999999999").is_err());
+        assert_eq!(show_price(PicoUsdPerToken(18_750)), "0.01875");
+        assert_eq!(show_price(PicoUsdPerToken(5_000_000)), "5");
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_value_or_an_error_and_never_a_panic(text in "\\PC{0,20}") {
             let _ = duration(&text);
             let _ = size(&text);
+            let _ = percent(&text);
+            let _ = price(&text);
+        }
+
+        #[test]
+        fn a_shown_price_is_read_back(pico in 0i64..1_000_000_000_000) {
+            prop_assert_eq!(price(&show_price(PicoUsdPerToken(pico))), Ok(PicoUsdPerToken(pico)));
         }
 
         #[test]

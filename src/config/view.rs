@@ -1,17 +1,21 @@
 //! A snapshot as JSON, for `GET /api/config` and for `diff`. A secret is a leaf of its own, so that no caller can print one.
+//! Models and what belongs to routing are in `routing`.
+
+mod routing;
 
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::keys;
-use super::policy::Model;
+use super::policy::Policy;
 use super::secret::Secret;
 use super::snapshot::{
-    AccessLog, AuthScheme, AwsSource, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys, Listener,
-    LogFormat, Offer, OnLoss, Provider, Server, Snapshot, StreamUsage, Timeouts,
+    AccessLog, AuthScheme, AwsSource, BaseUrl, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys,
+    Listener, LogFormat, Offer, Provider, Server, Snapshot, StreamUsage,
 };
 use super::units::show_duration;
 use crate::dialect::{Manners, Operation, ThinkingForm};
+use routing::{admission, breaker, loss, model, pool, retry, timeouts};
 
 /// What stands where a secret is.
 pub(super) const REDACTED: &str = "[secret]";
@@ -31,15 +35,6 @@ pub(super) fn comparable(snapshot: &Snapshot) -> Json {
     tree(snapshot, &|secret| json!({ SEALED: hex::encode(keys::hash(&pepper, secret)) }))
 }
 
-fn model(model: &Model) -> Json {
-    let Some(target) = model.targets.first() else { return Json::Null };
-    json!({
-        "target": format!("{}/{}", target.provider.name, target.upstream),
-        "timeouts": timeouts(&target.timeouts),
-        "on_loss": loss(model.on_loss),
-    })
-}
-
 type Seal<'a> = &'a dyn Fn(&str) -> Json;
 
 fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
@@ -54,12 +49,14 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         opaque,
         models,
         wildcards,
-        policy: _,
+        policy,
         model_order: _,
         strict,
         on_loss,
         keys,
     } = snapshot;
+    // only this part of it can be written at the top
+    let Policy { retry: tries, hedge: _, fallback: _, resume: _, total: _ } = &**policy;
     let access = match &log.access {
         AccessLog::Off => Json::from("off"),
         AccessLog::Stdout => Json::from("stdout"),
@@ -82,18 +79,12 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "providers": providers.values().map(|p| (p.name.to_string(), provider(p, seal))).collect::<Map<_, _>>(),
         "opaque": {"provider": opaque.as_ref().map(|p| p.name.to_string())},
         "models": models.values().chain(wildcards).map(|m| (m.name.to_string(), model(m))).collect::<Map<_, _>>(),
+        "retry": retry(tries),
         "strict": strict,
         "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
     })
-}
-
-fn loss(on_loss: OnLoss) -> &'static str {
-    match on_loss {
-        OnLoss::Report => "report",
-        OnLoss::Refuse => "refuse",
-    }
 }
 
 fn listener(listener: &Listener) -> (String, Json) {
@@ -166,21 +157,18 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         ca,
         proxy,
         timeouts: deadlines,
-        breaker: _,
-        admission: _,
-        pool: _,
+        breaker: own_breaker,
+        admission: limits,
+        pool: endpoints,
         account: _,
-        accounts: _,
+        accounts,
         missing_env,
         pool_key: _,
     } = provider;
-    let scheme = if base.tls { "https" } else { "http" };
-    let authority = base.authority.to_str().unwrap_or_default();
+    let key = |credential: &Option<Secret>| credential.as_ref().map(|key| seal(key.expose()));
     let mut shown = json!({
         "kind": kind,
-        "base_url": format!("{scheme}://{authority}{}", base.path),
         "auth": who_asks(auth, seal),
-        "api_key": credential.as_ref().map(|key| seal(key.expose())),
         "query": query,
         "headers": headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), seal(&String::from_utf8_lossy(value.as_bytes())))
@@ -202,16 +190,35 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
             "authorization": proxy.authorization.as_ref().map(|secret: &Secret| seal(secret.expose())),
         })),
         "timeouts": timeouts(deadlines),
+        "breaker": breaker(own_breaker),
         "missing_env": missing_env,
     });
-    if let (Json::Object(shown), Some((last, some))) = (&mut shown, offers.split_last()) {
-        shown.extend(offer(last));
+    let Json::Object(members) = &mut shown else { return shown };
+    members.extend(admission(limits));
+    match endpoints {
+        Some(endpoints) => members.extend(pool(endpoints, |endpoint| url(&endpoint.base))),
+        None => drop(members.insert("base_url".to_owned(), json!(url(base)))),
+    }
+    match accounts.as_slice() {
+        [] => members.insert("api_key".to_owned(), json!(key(credential))),
+        others => {
+            let others = others.iter().map(|other| key(&other.credential));
+            members.insert("api_keys".to_owned(), std::iter::once(key(credential)).chain(others).collect())
+        }
+    };
+    if let Some((last, some)) = offers.split_last() {
+        members.extend(offer(last));
         if !some.is_empty() {
             let patterns = |o: &Offer| o.models.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
-            shown.insert("models".to_owned(), some.iter().map(|o| (patterns(o), Json::Object(offer(o)))).collect());
+            members.insert("models".to_owned(), some.iter().map(|o| (patterns(o), Json::Object(offer(o)))).collect());
         }
     }
     shown
+}
+
+fn url(base: &BaseUrl) -> String {
+    let scheme = if base.tls { "https" } else { "http" };
+    format!("{scheme}://{}{}", base.authority.to_str().unwrap_or_default(), base.path)
 }
 
 /// As the entry would have to be written, without the places of secrets.
@@ -296,26 +303,14 @@ fn offer(offer: &Offer) -> Map<String, Json> {
     ])
 }
 
-fn timeouts(timeouts: &Timeouts) -> Json {
-    let Timeouts { connect, tls, first_byte, first_token, idle, write, total } = timeouts;
-    json!({
-        "connect": show_duration(*connect),
-        "tls": show_duration(*tls),
-        "first_byte": show_duration(*first_byte),
-        "first_token": show_duration(*first_token),
-        "idle": show_duration(*idle),
-        "write": show_duration(*write),
-        "total": show_duration(*total),
-    })
-}
-
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
     let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
-        let Key { name, models, opaque, weight: _, revoked, expires, tags } = &**key;
+        let Key { name, models, opaque, weight, revoked, expires, tags } = &**key;
         let value = json!({
             "key": seal(&hex::encode(hash)),
             "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
             "opaque": opaque,
+            "weight": weight,
             "revoked": revoked,
             "expires": expires.map(|time| time.to_string()),
             "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),

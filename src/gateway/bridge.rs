@@ -4,57 +4,97 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::asking::{Question, book, in_one_piece, manners, misfit, unreadable};
+use super::attempt::{Beginning, Failed, Line, Seen, Whole};
+use super::exchange::client_gone;
 use super::flow::{self, Ended, Heartbeat, OpenStream, Pace};
 use super::proxy::Shared;
-use super::router::Inquiry;
 use super::{reply, splice};
-use crate::call::Call;
-use crate::chat::{Event, How, Losses, Response, unfold};
-use crate::config::snapshot::{OnLoss, Provider};
+use crate::call::{Call, Lost};
+use crate::chat::{Event, Losses, Usage, unfold};
+use crate::config::snapshot::OnLoss;
 use crate::dialect::adapt::{Undo, adapt};
 use crate::dialect::envelope::Envelope;
 use crate::dialect::frame::Cutter;
 use crate::dialect::undo::Undoing;
 use crate::dialect::{
-    Framing, Garbled, Inbound, Operation, Origin, Outbound, Refusal, ReplyTo, StreamEncoder, StreamForm, To, inbound,
-    outbound,
+    Framing, Garbled, Inbound, Operation, Origin, Outbound, Refusal, ReplyTo, StreamDecoder, StreamEncoder, StreamForm,
+    To, inbound, outbound,
 };
 use crate::error::{Error, Kind, Result};
-use crate::json::{Node, Paths, ScanError, Spliced, Wrong};
+use crate::json::{Node, Spliced};
 use crate::route::Target;
 use crate::upstream::Reply;
 
 /// Largest whole reply that is translated.
 pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
+/// So much of a stream without output is held back.
+const HELD: usize = 256 * 1024;
 
 /// A request in the provider's words, and what its answer needs to be said back.
-pub struct Asked {
+pub struct Speech {
+    to: Operation,
     pub body: Spliced,
     undo: Undo,
     echo: String,
     stream_usage: bool,
 }
 
-/// Say a request in the dialect of `to`.
-pub fn ask(call: &mut Call, envelope: &Envelope, inquiry: &Inquiry, to: Operation, target: &Target) -> Result<Asked> {
-    let (inbound, outbound) = codecs(inquiry.operation, to)?;
-    let body = &envelope.body;
-    let node = Node::parse(body).map_err(unreadable)?;
-    let mut losses = inbound.unsaid(&node);
-    let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
-    request.model = (&*envelope.model).into();
-    request.stream = envelope.stream;
-    let echo = inbound.echo(&request);
-    let stream_usage = request.stream_usage;
-    let Some(manners) = target.provider.offer(&target.model).map(|offer| &offer.manners) else {
-        return Err(Error::internal("The provider offers nothing for this model."));
-    };
-    let undo = adapt(&mut request, &outbound.abilities(&target.model, manners), &mut losses);
-    let encoded = outbound.encode_request(&request, &To { model: &target.model, manners });
-    losses.merge(encoded.losses);
-    book(call, body, &losses, "", target.on_loss)?;
-    let body = Bytes::from(encoded.body);
-    Ok(Asked { body: Spliced { len: body.len(), pieces: vec![body] }, undo, echo, stream_usage })
+/// An event stream on its way, and what of it is said to the client.
+pub struct Saying {
+    upstream: Reply,
+    decoder: Box<dyn StreamDecoder>,
+    cutter: Cutter,
+    writing: Writing,
+    form: StreamForm,
+    /// The reply has ended.
+    done: bool,
+}
+
+/// The client's side of a stream.
+struct Writing {
+    encoder: Box<dyn StreamEncoder>,
+    undoing: Undoing,
+    head: ResponseHeader,
+    out: Vec<u8>,
+    /// The first output has come.
+    began: bool,
+    output_frames: u64,
+    usage: Option<Usage>,
+    failed: Option<Error>,
+}
+
+// === impl Speech ===
+
+impl Speech {
+    /// Say a request in the dialect of `to`.
+    pub fn new(
+        question: &Question<'_>,
+        envelope: &Envelope,
+        to: Operation,
+        target: &Target,
+        lost: &mut Lost,
+    ) -> Result<Self> {
+        let (inbound, outbound) = codecs(question.inquiry.operation, to)?;
+        let body = &envelope.body;
+        let node = Node::parse(body).map_err(unreadable)?;
+        let mut losses = inbound.unsaid(&node);
+        let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
+        request.model = (&*envelope.model).into();
+        request.stream = envelope.stream;
+        let echo = inbound.echo(&request);
+        let stream_usage = request.stream_usage;
+        let manners = manners(target)?;
+        let undo = adapt(&mut request, &outbound.abilities(&target.model, manners), &mut losses);
+        let encoded = outbound.encode_request(&request, &To { model: &target.model, manners });
+        losses.merge(encoded.losses);
+        book(lost, body, &losses, "", target.on_loss)?;
+        Ok(Speech { to, body: in_one_piece(encoded.body), undo, echo, stream_usage })
+    }
+
+    fn reply_to<'c>(&'c self, question: &'c Question<'_>) -> ReplyTo<'c> {
+        ReplyTo { stream_usage: self.stream_usage, echo: &self.echo, ..question.reply_to() }
+    }
 }
 
 fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'static dyn Outbound)> {
@@ -64,253 +104,150 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
     }
 }
 
-/// A body that is no JSON, or more of it than is read.
-pub fn unreadable(error: ScanError) -> Error {
-    Error::bad_request(format!("We could not parse the JSON body of your request: {error}."))
-}
-
-/// A member that is not what its place asks for.
-pub fn misfit(body: &[u8], wrong: &Wrong) -> Error {
-    let path = Paths::new(body).of(wrong.at);
-    let what = &wrong.what;
-    if path.is_empty() {
-        return Error::bad_request(format!("The request cannot be used: {what}."));
+/// Read a reply up to its first output.
+pub async fn begin(
+    line: &Line<'_>,
+    mut reply: Reply,
+    speech: &Speech,
+    seen: &mut Seen,
+) -> Result<Beginning, Failed> {
+    let (inbound, outbound) = codecs(line.operation(), speech.to).map_err(Failed::of)?;
+    if reply.status() >= 300 {
+        return Err(refused(line, outbound, reply, seen).await);
     }
-    Error::bad_request(format!("Invalid value at '{path}': {what}.")).param(path)
-}
-
-/// Put losses into the call's ledger, or refuse the call for them.
-pub fn book(call: &mut Call, text: &[u8], losses: &Losses, prefix: &str, on_loss: OnLoss) -> Result<()> {
-    if losses.is_empty() {
-        return Ok(());
+    let origin = Origin { model: &line.target.model };
+    let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
+    if !line.question.stream {
+        let body = line.read_whole(&mut reply, REPLY_LIMIT, seen).await?;
+        let whole = whole(line, inbound, outbound, speech, head, &body)?;
+        line.release(reply).await;
+        return Ok(Beginning::Whole(whole));
     }
-    let mut paths = Paths::new(text);
-    for loss in losses.iter() {
-        let place = paths.of(loss.at);
-        let dot = if place.is_empty() || loss.member.is_empty() { "" } else { "." };
-        let place = format!("{prefix}{place}{dot}{}", loss.member);
-        if on_loss == OnLoss::Refuse || loss.how == How::Essential {
-            return Err(Error::bad_request(format!(
-                "'{place}' cannot be carried to the provider of this model, and the request must not be sent without it."
-            ))
-            .param(place)
-            .code("not_carried"));
-        }
-        call.losses.places.push((place, loss.how));
-    }
-    call.losses.count += losses.count;
-    Ok(())
-}
-
-/// Send a provider's reply to the client, in the client's dialect.
-#[expect(clippy::too_many_arguments, reason = "all that is known of a call meets here")]
-pub async fn forward(
-    shared: &Shared,
-    session: &mut Session,
-    call: &mut Call,
-    inquiry: &Inquiry,
-    to: Operation,
-    target: &Target,
-    asked: Asked,
-    mut upstream: Reply,
-) -> Result<()> {
-    call.first_byte = Some(call.started.elapsed());
-    call.upstream_request_id = reply::upstream_request_id(&upstream);
-    let (inbound, outbound) = codecs(inquiry.operation, to)?;
-    let mut bridge = Bridge { inbound, outbound, target, asked, form: form(session, inquiry) };
-    let pace = Pace::new(call, target);
-    let done = if upstream.status() >= 400 {
-        Err(refused(shared, outbound, &target.provider, session, call, &mut upstream, pace).await)
-    } else if !call.stream {
-        bridge.whole(session, call, &mut upstream, pace).await
-    } else {
-        let _open = OpenStream::new(shared);
-        bridge.stream(session, call, &mut upstream, pace).await
+    let writing = Writing {
+        encoder: inbound.stream_encoder(&speech.reply_to(line.question)),
+        undoing: Undoing::new(speech.undo.clone()),
+        head,
+        out: Vec::new(),
+        began: false,
+        output_frames: 0,
+        usage: None,
+        failed: None,
     };
-    flow::close(shared, upstream, done).await
-}
-
-/// Gemini's clients get an array unless they ask for events.
-pub fn form(session: &Session, inquiry: &Inquiry) -> StreamForm {
-    let events = session.req_header().uri.query().is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
-    if inquiry.operation == Operation::GenerateContent && !events { StreamForm::Array } else { StreamForm::Sse }
-}
-
-struct Bridge<'a> {
-    inbound: &'static dyn Inbound,
-    outbound: &'static dyn Outbound,
-    target: &'a Target,
-    asked: Asked,
-    form: StreamForm,
-}
-
-impl Bridge<'_> {
-    fn origin(&self) -> Origin<'_> {
-        Origin { model: &self.target.model }
+    let mut saying = Saying {
+        decoder: outbound.stream_decoder(&origin),
+        cutter: Cutter::new(outbound.framing()),
+        upstream: reply,
+        writing,
+        form: line.question.form,
+        done: false,
+    };
+    if saying.upstream.is_type("application/json") {
+        // a provider that answers whole although a stream was asked for
+        let body = line.read_whole(&mut saying.upstream, REPLY_LIMIT, seen).await?;
+        let node = Node::parse_reply(&body).map_err(|e| Failed::of(garbled(e.into())))?;
+        let response = outbound.decode_response(node, &origin).map_err(|e| Failed::of(garbled(e.into())))?;
+        unfold(response).into_iter().for_each(|event| saying.writing.take(event));
+        saying.done = true;
+    } else if !saying.upstream.is_type(match outbound.framing() {
+        Framing::Sse => "text/event-stream",
+        Framing::EventStream => "application/vnd.amazon.eventstream",
+    }) {
+        return Err(Failed::of(garbled(Garbled::new("the content type of the answer is not that of a stream"))));
     }
+    saying.begin(line, seen).await?;
+    Ok(Beginning::Saying(Box::new(saying)))
+}
 
-    fn reply_to<'c>(&'c self, call: &'c Call, created: u64) -> ReplyTo<'c> {
-        ReplyTo {
-            id: call.id.as_str(),
-            model: call.model.as_deref().unwrap_or_default(),
-            created,
-            stream_usage: self.asked.stream_usage,
-            form: self.form,
-            echo: &self.asked.echo,
-        }
-    }
+// === a whole reply ===
 
-    // === a whole reply ===
-
-    async fn whole(
-        &mut self,
-        session: &mut Session,
-        call: &mut Call,
-        upstream: &mut Reply,
-        pace: Pace,
-    ) -> Result<Ended> {
-        let body = flow::read_whole(session, call, upstream, pace, REPLY_LIMIT).await?;
-        let text = {
-            let response = self.response(&body)?;
-            call.usage = response.usage;
-            let created = created();
-            let encoded = self.inbound.encode_response(&response, &self.reply_to(call, created));
-            book(call, &body, &encoded.losses, "reply.", OnLoss::Report)?;
-            Bytes::from(encoded.body)
-        };
-        let mut head = self.head(upstream)?;
+fn whole(
+    line: &Line<'_>,
+    inbound: &dyn Inbound,
+    outbound: &dyn Outbound,
+    speech: &Speech,
+    mut head: ResponseHeader,
+    body: &[u8],
+) -> Result<Whole, Failed> {
+    let said = || -> Result<Whole> {
+        let node = Node::parse_reply(body).map_err(|e| garbled(e.into()))?;
+        let origin = Origin { model: &line.target.model };
+        let mut response = outbound.decode_response(node, &origin).map_err(|e| garbled(e.into()))?;
+        speech.undo.response(&mut response);
+        let encoded = inbound.encode_response(&response, &speech.reply_to(line.question));
+        let mut lost = Lost::default();
+        book(&mut lost, body, &encoded.losses, "reply.", OnLoss::Report)?;
+        let text = Bytes::from(encoded.body);
         head.insert_header(http::header::CONTENT_TYPE, reply::JSON).map_err(flow::broken_head)?;
         head.insert_header(http::header::CONTENT_LENGTH, text.len()).map_err(flow::broken_head)?;
-        reply::ours(&mut head, call).map_err(flow::broken_head)?;
-        call.status = head.status.as_u16();
-        flow::write_head(session, call, head).await?;
-        flow::write(session, call, Some(text), true).await?;
-        Ok(Ended::Whole)
-    }
+        Ok(Whole { head, body: text, usage: response.usage, lost, estimated: false })
+    };
+    said().map_err(Failed::of)
+}
 
-    fn response<'b>(&self, body: &'b [u8]) -> Result<Response<'b>> {
-        let node = Node::parse_reply(body).map_err(|e| garbled(e.into()))?;
-        let mut response = self.outbound.decode_response(node, &self.origin()).map_err(|e| garbled(e.into()))?;
-        self.asked.undo.response(&mut response);
-        Ok(response)
+/// The reply's header section: what of the provider's says something in any dialect.
+fn head(upstream: &Reply) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build_no_case(200, Some(16))?;
+    for name in reply::QUOTA {
+        if let Some(value) = upstream.header(name) {
+            head.insert_header(name, value.clone())?;
+        }
     }
+    Ok(head)
+}
 
-    /// The reply's header section: what of the provider's says something in any dialect.
-    fn head(&self, upstream: &Reply) -> Result<ResponseHeader> {
-        let mut head = ResponseHeader::build_no_case(200, Some(16)).map_err(flow::broken_head)?;
-        for name in reply::QUOTA {
-            if let Some(value) = upstream.header(name) {
-                head.insert_header(name, value.clone()).map_err(flow::broken_head)?;
+// === a stream ===
+
+impl Saying {
+    /// Until the first output. The life cycle's opening waits for it: an error before it is no answer.
+    async fn begin(&mut self, line: &Line<'_>, seen: &mut Seen) -> Result<(), Failed> {
+        while !self.done {
+            match line.read_chunk(&mut self.upstream, seen).await? {
+                Some(chunk) => self.push(chunk).map_err(Failed::of)?,
+                None => self.end().map_err(Failed::of)?,
             }
-        }
-        Ok(head)
-    }
-
-    // === a stream ===
-
-    async fn stream(
-        &mut self,
-        session: &mut Session,
-        call: &mut Call,
-        upstream: &mut Reply,
-        pace: Pace,
-    ) -> Result<Ended> {
-        let created = created();
-        let encoder = self.inbound.stream_encoder(&self.reply_to(call, created));
-        let undoing = Undoing::new(std::mem::take(&mut self.asked.undo));
-        let mut writing =
-            Writing { encoder, undoing, head: Some(self.head(upstream)?), out: Vec::new(), began: false, failed: None };
-        let read = if upstream.is_type("application/json") {
-            self.unstreamed(session, call, upstream, pace, &mut writing).await
-        } else {
-            self.events(session, call, upstream, pace, &mut writing).await
-        };
-        let ended = match read {
-            Ok(()) => Ended::Whole,
-            Err(error) if error.kind == Kind::ClientGone => return Err(error),
-            // nothing was sent yet: the answer is a plain error
-            Err(error) if writing.untouched() => return Err(error),
-            Err(error) => {
-                call.fail(&error);
-                writing.encoder.push(Event::Error(error), &mut writing.out);
-                Ended::Broken
-            }
-        };
-        if writing.untouched()
-            && let Some(error) = writing.failed.take()
-        {
-            return Err(error);
-        }
-        let losses = writing.encoder.losses().clone();
-        writing.flush(session, call, self.form, true).await?;
-        book(call, b"", &losses, "reply.", OnLoss::Report)?;
-        Ok(ended)
-    }
-
-    /// A provider that answers whole although a stream was asked for.
-    async fn unstreamed(
-        &self,
-        session: &mut Session,
-        call: &mut Call,
-        upstream: &mut Reply,
-        pace: Pace,
-        writing: &mut Writing,
-    ) -> Result<()> {
-        let body = flow::read_whole(session, call, upstream, pace, REPLY_LIMIT).await?;
-        let node = Node::parse_reply(&body).map_err(|e| garbled(e.into()))?;
-        let response = self.outbound.decode_response(node, &self.origin()).map_err(|e| garbled(e.into()))?;
-        for event in unfold(response) {
-            writing.take(call, event);
-        }
-        Ok(())
-    }
-
-    async fn events(
-        &self,
-        session: &mut Session,
-        call: &mut Call,
-        upstream: &mut Reply,
-        pace: Pace,
-        writing: &mut Writing,
-    ) -> Result<()> {
-        if !upstream.is_type(match self.outbound.framing() {
-            Framing::Sse => "text/event-stream",
-            Framing::EventStream => "application/vnd.amazon.eventstream",
-        }) {
-            return Err(garbled(Garbled::new("the content type of the answer is not that of a stream")));
-        }
-        let mut decoder = self.outbound.stream_decoder(&self.origin());
-        let mut cutter = Cutter::new(self.outbound.framing());
-        let every = call.snapshot.server.heartbeat;
-        let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
-        loop {
-            let Some(chunk) = next_chunk(session, call, upstream, pace, heartbeat.as_mut(), writing, self.form).await?
-            else {
+            if self.writing.began || self.writing.failed.is_some() || self.writing.out.len() > HELD {
                 break;
-            };
-            cutter
-                .push(chunk, |frame| {
-                    let mut events = Vec::new();
-                    decoder.push(frame, &mut events)?;
-                    events.into_iter().for_each(|event| writing.take(call, event));
-                    Ok(())
-                })
-                .map_err(garbled)?;
-            if writing.failed.is_some() {
-                return Ok(());
-            }
-            if writing.ready() {
-                writing.flush(session, call, self.form, false).await?;
-                if let Some(heartbeat) = &mut heartbeat {
-                    heartbeat.wrote();
-                }
             }
         }
+        match self.writing.failed.take() {
+            Some(error) if !self.writing.began => {
+                let secrets = line.shared.credentials.secrets(&line.target.provider);
+                let say = splice::scrubbed_text(&error.say, &line.target.provider, &secrets);
+                Err(Failed::of(Error { say: say.into(), ..error }))
+            }
+            failed => {
+                self.writing.failed = failed;
+                if !self.writing.began && self.done {
+                    let error = Error::new(Kind::UpstreamFailed, "The provider's stream ended before it began.");
+                    return Err(Failed::of(error));
+                }
+                seen.first_token = Some(line.flight.begun.elapsed());
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) -> Result<()> {
+        let Saying { cutter, decoder, writing, .. } = self;
+        cutter
+            .push(chunk, |frame| {
+                let mut events = Vec::new();
+                decoder.push(frame, &mut events)?;
+                events.into_iter().for_each(|event| writing.take(event));
+                Ok(())
+            })
+            .map_err(garbled)
+    }
+
+    /// The reply has ended. `Err` when the stream was not whole.
+    fn end(&mut self) -> Result<()> {
+        self.done = true;
+        let Saying { cutter, decoder, writing, .. } = self;
         cutter
             .finish(|frame| {
                 let mut events = Vec::new();
                 decoder.push(frame, &mut events)?;
-                events.into_iter().for_each(|event| writing.take(call, event));
+                events.into_iter().for_each(|event| writing.take(event));
                 Ok(())
             })
             .map_err(garbled)?;
@@ -318,104 +255,139 @@ impl Bridge<'_> {
         decoder
             .finish(&mut events)
             .map_err(|_| Error::new(Kind::UpstreamFailed, "The provider broke off the stream."))?;
-        events.into_iter().for_each(|event| writing.take(call, event));
+        events.into_iter().for_each(|event| writing.take(event));
         Ok(())
     }
-}
 
-/// The provider's error, in words that every dialect has.
-pub async fn refused(
-    shared: &Shared,
-    outbound: &dyn Outbound,
-    provider: &Provider,
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    pace: Pace,
-) -> Error {
-    let body = match flow::read_whole(session, call, upstream, pace, flow::ERROR_LIMIT).await {
-        Ok(body) => body,
-        Err(error) if error.kind == Kind::ClientGone => return error,
-        // the status says enough
-        Err(_) => Bytes::new(),
-    };
-    let status = upstream.status();
-    let Refusal { reason, message, retry_after, param: _, code } = outbound.decode_error(status, &body);
-    let retry_after = reply::retry_after(upstream).or(retry_after);
-    let message = if message.is_empty() {
-        format!("The provider answered with status {status}.")
-    } else {
-        splice::scrubbed_text(&message, provider, &shared.credentials.secrets(provider))
-    };
-    let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after }, message);
-    match code {
-        Some(code) => error.why(format!("{status} {} {code}", reason.label())),
-        None => error.why(format!("{status} {}", reason.label())),
-    }
-}
-
-/// The next bytes of a stream; a heartbeat goes out while there are none, and with the first one the header section.
-async fn next_chunk(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    pace: Pace,
-    heartbeat: Option<&mut Heartbeat>,
-    writing: &mut Writing,
-    form: StreamForm,
-) -> Result<Option<Bytes>> {
-    let Some(heartbeat) = heartbeat else { return flow::read_chunk(session, call, upstream, pace).await };
-    let begun = std::time::Instant::now();
-    upstream.session.set_read_timeout(Some(pace.next(begun)?));
-    let mut reading = std::pin::pin!(upstream.session.read_response_body());
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = &mut reading => chunk.map_err(flow::broken),
-            gone = session.downstream_session.read_body_or_idle(true) => Err(super::exchange::client_gone(gone)),
-            () = &mut heartbeat.timer => {
-                if heartbeat.due() {
-                    writing.out.extend_from_slice(writing.encoder.heartbeat());
-                    writing.flush(session, call, form, false).await?;
-                }
-                continue;
+    /// Send what there is and what comes. `opened`: the client has the header section already.
+    pub async fn finish(
+        mut self: Box<Self>,
+        shared: &Shared,
+        session: &mut Session,
+        call: &mut Call,
+        pace: Pace,
+        opened: bool,
+    ) -> Result<()> {
+        let _open = OpenStream::new(shared);
+        let done = self.forward(session, call, pace, opened).await;
+        call.usage = self.writing.usage;
+        call.output_frames = self.writing.output_frames;
+        let ended = match done {
+            Ok(()) => Ok(Ended::Whole),
+            Err(error) if error.kind == Kind::ClientGone => Err(error),
+            Err(error) => {
+                call.fail(&error);
+                self.writing.encoder.push(Event::Error(error), &mut self.writing.out);
+                Ok(Ended::Broken)
             }
         };
-        call.waited += begun.elapsed();
-        return chunk;
+        let ended = match ended {
+            Ok(ended) => self.flush(session, call, true).await.map(|()| ended),
+            Err(error) => Err(error),
+        };
+        let losses: Losses = self.writing.encoder.losses().clone();
+        book(&mut call.losses, b"", &losses, "reply.", OnLoss::Report)?;
+        flow::close(shared, self.upstream, ended).await
+    }
+
+    /// Say what comes until the stream ends. `Err` when it broke.
+    async fn forward(&mut self, session: &mut Session, call: &mut Call, pace: Pace, opened: bool) -> Result<()> {
+        if !opened {
+            self.open(session, call).await?;
+        }
+        let every = call.snapshot.server.heartbeat;
+        let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
+        loop {
+            if let Some(error) = &self.writing.failed {
+                // the encoder has said it
+                call.fail(error);
+                return Ok(());
+            }
+            if self.done {
+                return Ok(());
+            }
+            if !self.writing.out.is_empty() {
+                self.flush(session, call, false).await?;
+                if let Some(heartbeat) = &mut heartbeat {
+                    heartbeat.wrote();
+                }
+            }
+            match self.next(session, call, pace, heartbeat.as_mut()).await? {
+                Some(chunk) => self.push(chunk)?,
+                None => self.end()?,
+            }
+            if self.writing.began && call.first_token.is_none() {
+                call.first_token = Some(call.started.elapsed());
+            }
+        }
+    }
+
+    async fn open(&mut self, session: &mut Session, call: &mut Call) -> Result<()> {
+        let empty = ResponseHeader::build_no_case(200, None).map_err(flow::broken_head)?;
+        let mut head = std::mem::replace(&mut self.writing.head, empty);
+        head.insert_header(http::header::CONTENT_TYPE, media_type(self.form)).map_err(flow::broken_head)?;
+        head.insert_header(http::header::CACHE_CONTROL, "no-cache").map_err(flow::broken_head)?;
+        flow::stream_head(session, call, head).await
+    }
+
+    async fn flush(&mut self, session: &mut Session, call: &mut Call, end: bool) -> Result<()> {
+        let bytes = Bytes::from(std::mem::take(&mut self.writing.out));
+        flow::write(session, call, (!bytes.is_empty()).then_some(bytes), end).await
+    }
+
+    /// The next bytes of a stream; a heartbeat goes out while there are none.
+    async fn next(
+        &mut self,
+        session: &mut Session,
+        call: &mut Call,
+        pace: Pace,
+        heartbeat: Option<&mut Heartbeat>,
+    ) -> Result<Option<Bytes>> {
+        let Some(heartbeat) = heartbeat else {
+            return flow::read_chunk(session, call, &mut self.upstream, pace).await;
+        };
+        let begun = std::time::Instant::now();
+        self.upstream.session.set_read_timeout(Some(pace.next(begun)?));
+        let mut reading = std::pin::pin!(self.upstream.session.read_response_body());
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = &mut reading => chunk.map_err(flow::broken),
+                gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+                () = &mut heartbeat.timer => {
+                    if heartbeat.due() {
+                        let alive = Bytes::from_static(self.writing.encoder.heartbeat());
+                        flow::write(session, call, Some(alive), false).await?;
+                    }
+                    continue;
+                }
+            };
+            call.waited += begun.elapsed();
+            return chunk;
+        }
     }
 }
 
-/// The client's side of a stream.
-struct Writing {
-    encoder: Box<dyn StreamEncoder>,
-    undoing: Undoing,
-    /// Not sent yet: until something is said, an error is still an answer of its own.
-    head: Option<ResponseHeader>,
-    out: Vec<u8>,
-    /// The first output has come.
-    began: bool,
-    failed: Option<Error>,
+/// How a stream is called.
+pub fn media_type(form: StreamForm) -> &'static str {
+    match form {
+        StreamForm::Sse => "text/event-stream; charset=utf-8",
+        StreamForm::Array => "application/json; charset=utf-8",
+    }
 }
 
 impl Writing {
     /// One event of the provider's.
-    fn take(&mut self, call: &mut Call, event: Event<'_>) {
+    fn take(&mut self, event: Event<'_>) {
         match &event {
-            Event::Usage(usage) => call.usage = Some(*usage),
+            Event::Usage(usage) => self.usage = Some(*usage),
             Event::Open { .. } | Event::Stop { .. } | Event::End => self.began = true,
             Event::Delta { .. } => {
                 self.began = true;
-                call.output_frames += 1;
-                if call.first_token.is_none() {
-                    call.first_token = Some(call.started.elapsed());
-                }
+                self.output_frames += 1;
             }
-            Event::Error(error) => {
-                call.fail(error);
-                self.failed = Some(copy(error));
-            }
-            _ => {}
+            Event::Error(error) => self.failed = Some(copy(error)),
+            Event::Start(_) | Event::Close { .. } | Event::Extra { .. } | Event::Ping => {}
         }
         let mut events = Vec::with_capacity(2);
         self.undoing.push(event, &mut events);
@@ -423,33 +395,35 @@ impl Writing {
             self.encoder.push(event, &mut self.out);
         }
     }
+}
 
-    /// Nothing was sent, and nothing said that would be lost: an error can still be an answer of its own.
-    fn untouched(&self) -> bool {
-        self.head.is_some() && !self.began
-    }
+// === a refusal ===
 
-    /// Whether there is something to send. The life cycle's opening waits for the first output: an error before it gets a status of its own.
-    fn ready(&self) -> bool {
-        self.began && !self.out.is_empty()
+/// The provider's error, in words that every dialect has.
+pub async fn refused(line: &Line<'_>, outbound: &dyn Outbound, mut upstream: Reply, seen: &mut Seen) -> Failed {
+    let status = upstream.status();
+    // the status says enough
+    let read = line.read_whole(&mut upstream, flow::ERROR_LIMIT, seen).await;
+    let whole = read.is_ok();
+    let body = read.unwrap_or_default();
+    let Refusal { reason, message, retry_after, param: _, code } = outbound.decode_error(status, &body);
+    let retry_after = reply::retry_after(&upstream).or(retry_after);
+    let provider = &line.target.provider;
+    let message = if message.is_empty() {
+        format!("The provider answered with status {status}.")
+    } else {
+        splice::scrubbed_text(&message, provider, &line.shared.credentials.secrets(provider))
+    };
+    if whole {
+        line.release(upstream).await;
+    } else {
+        upstream.session.shutdown().await;
     }
-
-    async fn flush(&mut self, session: &mut Session, call: &mut Call, form: StreamForm, end: bool) -> Result<()> {
-        if let Some(mut head) = self.head.take() {
-            head.insert_header(
-                http::header::CONTENT_TYPE,
-                match form {
-                    StreamForm::Sse => "text/event-stream; charset=utf-8",
-                    StreamForm::Array => "application/json; charset=utf-8",
-                },
-            )
-            .map_err(flow::broken_head)?;
-            head.insert_header(http::header::CACHE_CONTROL, "no-cache").map_err(flow::broken_head)?;
-            flow::stream_head(session, call, head).await?;
-        }
-        let bytes = Bytes::from(std::mem::take(&mut self.out));
-        flow::write(session, call, (!bytes.is_empty()).then_some(bytes), end).await
-    }
+    let error = Error::new(Kind::UpstreamRefused { status, reason, retry_after }, message);
+    Failed::of(match code {
+        Some(code) => error.why(format!("{status} {} {code}", reason.label())),
+        None => error.why(format!("{status} {}", reason.label())),
+    })
 }
 
 /// An error said twice: in the stream, and in the record.
@@ -457,11 +431,6 @@ fn copy(error: &Error) -> Error {
     let mut again = Error::new(error.kind, error.say.clone());
     again.code = error.code;
     again
-}
-
-/// Unix seconds.
-pub fn created() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
 /// A provider's answer that cannot be read. The reason stays in the log.

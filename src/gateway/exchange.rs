@@ -1,55 +1,37 @@
 //! The heart: one LLM call from the client's body to its answer.
 //!
 //! ```text
-//! read body -> scan -> target -> lane -> patch, or say it in other words -> attempt -> reply (forward + tap, or say it back)
+//! read body -> scan -> plan -> [ target: breaker -> gate -> words -> attempt, until one has output ] -> commit -> stream the rest
 //! ```
 //!
-//! The steps stand in this order in [`run`]; each is a function of its own further down or in the module it names.
+//! The steps stand in this order in [`run`]; each is in the module it names: `route` (plan), `failover` (the loop), `asking` (words), `attempt`
+//! (one try), `splice`, `bridge` and `task` (the lanes).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
+use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::asking::Question;
+use super::attempt::{Beginning, Begun, Whole};
+use super::failover::{self, Chase, Client, Known, Pursued};
+use super::flow::{self, Pace};
 use super::front::Admitted;
+use super::intake;
 use super::proxy::Shared;
+use super::reply;
 use super::router::Inquiry;
-use super::{bridge, fault, intake, reply, splice, task};
-use crate::call::{Call, Lane};
-use crate::chat::{How, Seal};
-use crate::config::snapshot::{Provider, StreamUsage};
-use crate::dialect::envelope::{Envelope, usage_is_optional};
-use crate::dialect::{Framing, Grammar, Operation, StreamForm};
-use crate::error::{Error, Kind, Result};
-use crate::json::Spliced;
-use crate::provider::{self, Answer};
-use crate::route::{self, Target, Way};
-use crate::upstream::{Body, Reply, Sent};
-
-/// Client fields that are sent on whatever the lane. All others stay here: an allow-list, since a provider may give meaning to any name.
-const TRACED: [&str; 4] = ["x-client-request-id", "traceparent", "tracestate", "baggage"];
-/// And those that belong to the OpenAI dialect, where it is spoken at both ends.
-const OPENAI: [&str; 2] = ["idempotency-key", "openai-beta"];
-
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const AWS_EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
-
-/// So many of a client's features in trial are told as lost.
-const BETAS: usize = 32;
-
-/// What is asked of a provider, beside the body.
-pub struct Asking {
-    /// Path and query.
-    pub path: String,
-    pub accept: HeaderValue,
-    /// The client's header fields that are sent on.
-    pub sent_on: Vec<(HeaderName, HeaderValue)>,
-}
+use crate::balance;
+use crate::call::Call;
+use crate::chat::Event;
+use crate::config::policy::Fallback;
+use crate::dialect::envelope::Envelope;
+use crate::dialect::{self, Operation, StreamForm};
+use crate::error::{Error, Kind, Refused, Result};
+use crate::id::ModelName;
+use crate::route::{self, Ask, Plan};
 
 /// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
 pub async fn run(
@@ -69,82 +51,102 @@ pub async fn run(
     call.model = Some(envelope.model.clone());
     call.stream = envelope.stream;
 
-    let target = route::target(&call.snapshot, call.key.as_deref(), &envelope.model)?;
-    call.model_listed = target.listed;
-    call.provider = Some(target.provider.name.clone());
-    call.upstream_model = Some(Arc::clone(&target.model));
-
-    let mut way = route::way(&target, inquiry.operation)?;
-    if way == Way::Splice && inquiry.operation.dialect().is_some() && Seal::may_hold_packed(&envelope.body) {
-        // what another provider signed would be refused: said again in the same dialect, without it
-        way = Way::Bridge(inquiry.operation);
-    }
-    betas(session, call, inquiry, &target, way);
-    match way {
-        Way::Splice => {
-            call.lane = Some(Lane::Splice);
-            let spliced = Splice::new(&envelope, inquiry.operation, &target);
-            drop(envelope);
-            let asking = Asking::splice(session, inquiry, &target, call.stream)?;
-            let reply = attempt(shared, session, call, &target, &asking, &spliced.body).await?;
-            drop(spliced.body);
-            drop(share);
-            splice::forward(shared, session, call, inquiry.operation, &target, reply, spliced.added_usage).await
-        }
-        Way::Bridge(to) => {
-            call.lane = Some(Lane::Bridge);
-            let asked = bridge::ask(call, &envelope, inquiry, to, &target)?;
-            drop(envelope);
-            let asking = Asking::bridge(session, to, &target, call.stream)?;
-            let reply = attempt(shared, session, call, &target, &asking, &asked.body).await?;
-            drop(share);
-            bridge::forward(shared, session, call, inquiry, to, &target, asked, reply).await
-        }
-        Way::Task(to) => {
-            call.lane = Some(Lane::Bridge);
-            task::carry(shared, session, call, &envelope, inquiry, to, &target).await
-        }
-        Way::Count(to) => {
-            call.lane = Some(if to.is_some() { Lane::Bridge } else { Lane::Local });
-            task::count(shared, session, call, &envelope, inquiry, to, &target).await
-        }
-    }
-}
-
-/// Features in trial that the client asks for and the provider is not told of: in the ledger, but never a reason to refuse, since they come
-/// with every call of some clients.
-fn betas(session: &Session, call: &mut Call, inquiry: &Inquiry, target: &Target, way: Way) {
-    if inquiry.operation.grammar() != Grammar::Anthropic {
-        return;
-    }
-    let headers = &session.req_header().headers;
-    let Some(offer) = target.provider.offer(&target.model) else { return };
-    let provider::Betas { kept, dropped } = provider::betas(offer, headers);
-    let told = if way == Way::Splice { Vec::new() } else { kept };
-    for beta in dropped.into_iter().chain(told).take(BETAS) {
-        call.losses.places.push((format!("anthropic-beta:{beta}"), How::Dropped));
-        call.losses.count += 1;
-    }
-}
-
-/// The body of the splice lane.
-struct Splice {
-    body: Spliced,
-    /// Usage was asked for by us: what that adds is taken out again.
-    added_usage: bool,
-}
-
-impl Splice {
-    fn new(envelope: &Envelope, operation: Operation, target: &Target) -> Self {
-        let ask_usage =
-            envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
-        let manners = target.provider.offer(&target.model).map(|offer| &offer.manners);
-        let version = manners.and_then(|m| m.anthropic_version.as_deref()).filter(|_| operation == Operation::Messages);
-        let patches = match version {
-            Some(version) => envelope.without_model(version),
-            None => envelope.patches(&target.model, ask_usage),
+    let question = question(session, call, inquiry, &envelope);
+    let mut client = Client::new(&question, call.snapshot.server.heartbeat);
+    let mut plan = plan(shared, session, call, &question, &envelope, None)?;
+    let mut fell_back = false;
+    let begun = loop {
+        let pursued = Chase::new(shared, &question, &envelope, &plan).run(session, call, &mut client).await;
+        let error = match &pursued {
+            Ok(Pursued::Begun(_)) => None,
+            Ok(Pursued::Refused(_, _, error)) | Err(error) => Some(error),
         };
-        Splice { body: Spliced::new(&envelope.body, &patches), added_usage: ask_usage && !envelope.wants_usage() }
+        // some refusals have a model of their own that is asked instead, once
+        if let Some(model) = error.and_then(|error| instead(&plan.policy.fallback, error)).filter(|_| !fell_back) {
+            fell_back = true;
+            plan = self::plan(shared, session, call, &question, &envelope, Some(model.as_str()))?;
+            continue;
+        }
+        match pursued {
+            Ok(Pursued::Begun(begun)) => break begun,
+            Ok(Pursued::Refused(head, body, error)) if !client.opened => {
+                return refuse(session, call, head, body, &error).await;
+            }
+            Ok(Pursued::Refused(_, _, error)) => return broken_off(session, call, &question, error).await,
+            Err(error) if client.opened && error.kind != Kind::ClientGone => {
+                return broken_off(session, call, &question, error).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    drop(envelope);
+    drop(share);
+    commit(shared, session, call, &question, *begun, client.opened).await
+}
+
+/// What the client wants.
+fn question<'a>(session: &Session, call: &Call, inquiry: &'a Inquiry, envelope: &Envelope) -> Question<'a> {
+    let head = session.req_header();
+    // Gemini's clients get an array unless they ask for events
+    let events = head.uri.query().is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
+    let array = inquiry.operation == Operation::GenerateContent && !events;
+    Question {
+        inquiry,
+        id: call.id.clone(),
+        model: envelope.model.clone(),
+        stream: envelope.stream,
+        form: if array { StreamForm::Array } else { StreamForm::Sse },
+        created: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default(),
+        started: call.started,
+        deadline: failover::callers_deadline(&head.headers).map(|after| call.started + after),
+        seed: seed(&call.id),
+    }
+}
+
+/// A number that looks random and differs from call to call.
+fn seed(id: &crate::id::RequestId) -> u64 {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    id.as_str().bytes().fold(u64::from(nanos), |seed, byte| balance::mix(seed ^ u64::from(byte)))
+}
+
+/// The targets, in order. `instead`: a model that the configuration puts in the place of the one that was asked for.
+fn plan(
+    shared: &Shared,
+    session: &Session,
+    call: &mut Call,
+    question: &Question<'_>,
+    envelope: &Envelope,
+    instead: Option<&str>,
+) -> Result<Plan> {
+    let head = session.req_header();
+    let snapshot = Arc::clone(&call.snapshot);
+    let ask = Ask {
+        snapshot: &snapshot,
+        // what the configuration says is not the key's to choose
+        key: if instead.is_some() { None } else { call.key.as_deref() },
+        model: instead.unwrap_or(&envelope.model),
+        operation: question.inquiry.operation,
+        path: head.uri.path(),
+        headers: &head.headers,
+        body: &envelope.body,
+        stream: envelope.stream,
+        seed: question.seed,
+    };
+    let known = Known { tracks: &shared.tracks, tokens: failover::estimate(envelope), now: Instant::now() };
+    let plan = route::plan(&ask, &known)?;
+    if let Some(first) = plan.targets.first() {
+        call.model_listed = first.listed;
+        call.provider = Some(first.provider.name.clone());
+        call.upstream_model = Some(Arc::clone(&first.model));
+    }
+    Ok(plan)
+}
+
+fn instead(fallback: &Fallback, error: &Error) -> Option<ModelName> {
+    match error.kind {
+        Kind::UpstreamRefused { reason: Refused::ContextLength, .. } => fallback.context_length.clone(),
+        Kind::UpstreamRefused { reason: Refused::ContentFilter, .. } => fallback.content_filter.clone(),
+        _ => None,
     }
 }
 
@@ -177,127 +179,86 @@ async fn read(
     }
 }
 
-// === asking ===
+// === the answer ===
 
-impl Asking {
-    fn splice(session: &Session, inquiry: &Inquiry, target: &Target, stream: bool) -> Result<Self> {
-        let mut path = provider::target(&target.provider, inquiry.operation, &target.model, answer(stream))?;
-        if let Some(in_path) = &inquiry.in_path {
-            // one operation, two actions: the client's own is asked for
-            path = path.replacen(":batchEmbedContents", &format!(":{}", in_path.action), 1);
-            if bridge::form(session, inquiry) == StreamForm::Array {
-                path = path.replacen("?alt=sse", "", 1);
-            }
-        }
-        let headers = &session.req_header().headers;
-        let mut sent_on = fields(headers, TRACED.iter());
-        if inquiry.operation.grammar() == Grammar::OpenAi {
-            sent_on.extend(fields(headers, OPENAI.iter()));
-        }
-        sent_on.extend(provider::headers(&target.provider, Some(&target.model), headers));
-        Ok(Asking { path, accept: accept(Framing::Sse, stream), sent_on })
-    }
-
-    pub fn bridge(session: &Session, to: Operation, target: &Target, stream: bool) -> Result<Self> {
-        let path = provider::target(&target.provider, to, &target.model, answer(stream))?;
-        let framing = to.dialect().map_or(Framing::Sse, |dialect| crate::dialect::outbound(dialect).framing());
-        let mut sent_on = fields(&session.req_header().headers, TRACED.iter());
-        // the client's own headers of a dialect say nothing in another
-        sent_on.extend(provider::headers(&target.provider, Some(&target.model), &HeaderMap::new()));
-        Ok(Asking { path, accept: accept(framing, stream), sent_on })
-    }
-}
-
-fn answer(stream: bool) -> Answer {
-    if stream { Answer::Stream } else { Answer::Whole }
-}
-
-fn accept(framing: Framing, stream: bool) -> HeaderValue {
-    match framing {
-        _ if !stream => reply::JSON,
-        Framing::Sse => EVENTS,
-        Framing::EventStream => AWS_EVENTS,
-    }
-}
-
-fn fields<'n>(headers: &HeaderMap, names: impl Iterator<Item = &'n &'static str>) -> Vec<(HeaderName, HeaderValue)> {
-    names.filter_map(|name| Some((HeaderName::from_static(name), headers.get(*name)?.clone()))).collect()
-}
-
-/// One try at one target, given up at once when the client leaves.
-pub async fn attempt(
+/// There is output: from here on the client has this target's answer, and no other.
+async fn commit(
     shared: &Shared,
     session: &mut Session,
     call: &mut Call,
-    target: &Target,
-    asking: &Asking,
-    body: &Spliced,
-) -> Result<Reply> {
-    call.attempts += 1;
-    let deadline = call.started + target.timeouts.total;
-    let begun = Instant::now();
-    // made in its place: a future that is moved in would be held twice, and this is the largest of the call
-    let sent = tokio::select! {
-        biased;
-        sent = async {
-            let asked = Sent { method: "POST", target: &asking.path, body: Body::Whole(body) };
-            let shown = shared.credentials.authorize(&target.provider, &asked).await?;
-            let head = || request_head(asking, &shown, call, &target.provider, body.len);
-            shared.upstreams.send(&target.provider, &target.timeouts, head, body, deadline).await
-        } => sent.map_err(fault::of_attempt),
-        gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+    question: &Question<'_>,
+    begun: Begun,
+    opened: bool,
+) -> Result<()> {
+    let Begun { asked, flight, ticket, seen, answer } = begun;
+    let since_start = flight.begun.saturating_duration_since(call.started);
+    call.provider = Some(asked.target.provider.name.clone());
+    call.upstream_model = Some(Arc::clone(&asked.target.model));
+    call.lane = Some(asked.lane);
+    call.losses = asked.lost;
+    call.waited += seen.waited;
+    call.first_byte = seen.first_byte.map(|after| since_start + after);
+    call.first_token = seen.first_token.map(|after| since_start + after);
+    call.upstream_request_id = seen.upstream_request_id;
+    let timeouts = asked.target.timeouts;
+    let pace = Pace { idle: timeouts.idle, deadline: call.started + timeouts.total };
+    let sent = match answer {
+        Beginning::Whole(whole) if opened => {
+            drop(whole);
+            let error = Error::new(Kind::UpstreamFailed, "The provider answered whole where a stream was asked for.");
+            broken_off(session, call, question, error).await
+        }
+        Beginning::Whole(whole) => send(session, call, whole).await,
+        Beginning::Passing(passing) => {
+            passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await
+        }
+        Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await,
+        Beginning::Saying(saying) => saying.finish(shared, session, call, pace, opened).await,
     };
-    call.waited += begun.elapsed();
-    let outcome = match &sent {
-        Ok(reply) => match reply.status() {
-            200..=399 => "ok",
-            429 => "rate_limited",
-            400..=499 => "client_error",
-            _ => "server_error",
-        },
-        Err(error) => match error.kind {
-            Kind::UpstreamTimeout => "timeout",
-            Kind::ClientGone => "cancelled",
-            _ => "failed",
-        },
-    };
-    shared.metrics.attempts.with_label_values(&[target.provider.name.as_str(), outcome]).inc();
+    drop((flight, ticket));
     sent
 }
 
-/// The header section of the provider's request, from nothing: what is in it was put in here.
-fn request_head(
-    asking: &Asking,
-    shown: &[(HeaderName, HeaderValue)],
-    call: &Call,
-    provider: &Provider,
-    length: usize,
-) -> pingora::Result<RequestHeader> {
-    let mut head = RequestHeader::build_no_case("POST", asking.path.as_bytes(), Some(16))?;
-    head.insert_header(http::header::HOST, provider.base.authority.clone())?;
-    head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
-    head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from(length))?;
-    head.insert_header(http::header::ACCEPT, asking.accept.clone())?;
-    // what passes through must be readable on the way
-    head.insert_header(http::header::ACCEPT_ENCODING, IDENTITY)?;
-    identify(&mut head, call, provider)?;
-    for (name, value) in asking.sent_on.iter().chain(shown) {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    Ok(head)
+async fn send(session: &mut Session, call: &mut Call, whole: Whole) -> Result<()> {
+    let Whole { mut head, body, usage, lost, estimated } = whole;
+    call.usage = usage;
+    call.estimated = estimated;
+    call.losses.places.extend(lost.places);
+    call.losses.count += lost.count;
+    reply::ours(&mut head, call).map_err(flow::broken_head)?;
+    call.status = head.status.as_u16();
+    flow::write_head(session, call, head).await?;
+    flow::write(session, call, Some(body), true).await
 }
 
-/// Credentials and ids, the same in every lane.
-pub fn identify(head: &mut RequestHeader, call: &Call, provider: &Provider) -> pingora::Result<()> {
-    head.insert_header(http::header::USER_AGENT, AGENT)?;
-    head.insert_header(reply::REQUEST_ID, call.id.as_str())?;
-    for (name, value) in &provider.headers {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    if let Some((name, value)) = &provider.credential_header {
-        head.insert_header(name.clone(), value.clone())?;
-    }
-    Ok(())
+/// A provider's refusal, in its own words.
+async fn refuse(
+    session: &mut Session,
+    call: &mut Call,
+    mut head: ResponseHeader,
+    body: Bytes,
+    error: &Error,
+) -> Result<()> {
+    call.fail(error);
+    call.status = head.status.as_u16();
+    reply::ours(&mut head, call).map_err(flow::broken_head)?;
+    flow::write_head(session, call, head).await?;
+    flow::write(session, call, Some(body), true).await
+}
+
+/// An error told to a client whose stream is open already.
+async fn broken_off(session: &mut Session, call: &mut Call, question: &Question<'_>, error: Error) -> Result<()> {
+    call.fail(&error);
+    let operation = question.inquiry.operation;
+    let text = match dialect::inbound(operation) {
+        Some(inbound) => {
+            let mut text = Vec::new();
+            inbound.stream_encoder(&question.reply_to()).push(Event::Error(error), &mut text);
+            Bytes::from(text)
+        }
+        None => dialect::tap(operation, false).broken(&error),
+    };
+    flow::write(session, call, Some(text), true).await
 }
 
 /// What the end of a client's connection means for its call.

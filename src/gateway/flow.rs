@@ -12,7 +12,6 @@ use super::proxy::Shared;
 use super::reply;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
-use crate::route::Target;
 use crate::upstream::Reply;
 
 /// Most of a provider's error body that is read; the rest says nothing a client needs.
@@ -46,10 +45,6 @@ pub struct OpenStream<'a>(&'a Shared);
 // === impl Pace ===
 
 impl Pace {
-    pub fn new(call: &Call, target: &Target) -> Self {
-        Pace { idle: target.timeouts.idle, deadline: call.started + target.timeouts.total }
-    }
-
     /// How long the next read may take. Pingora's timer on the read serves for both limits.
     pub fn next(self, now: Instant) -> Result<Duration> {
         match self.deadline.checked_duration_since(now) {
@@ -118,17 +113,17 @@ pub async fn read_chunk(
     chunk
 }
 
+/// The next bytes of the reply, for a try that the client knows nothing of.
+pub async fn next_chunk(upstream: &mut Reply, pace: Pace) -> Result<Option<Bytes>> {
+    upstream.session.set_read_timeout(Some(pace.next(Instant::now())?));
+    upstream.session.read_response_body().await.map_err(broken)
+}
+
 /// A reply's body up to `limit`. What is larger is an error: it cannot be kept.
-pub async fn read_whole(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    pace: Pace,
-    limit: usize,
-) -> Result<Bytes> {
+pub async fn read_up_to(upstream: &mut Reply, pace: Pace, limit: usize) -> Result<Bytes> {
     let mut first = None;
     let mut body = BytesMut::new();
-    while let Some(chunk) = read_chunk(session, call, upstream, pace).await? {
+    while let Some(chunk) = next_chunk(upstream, pace).await? {
         if body.len() + chunk.len() + first.as_ref().map_or(0, Bytes::len) > limit {
             return Err(Error::new(Kind::UpstreamFailed, "The provider's answer is too large to be translated."));
         }

@@ -1,8 +1,11 @@
 //! The data port: one `ProxyHttp` as the shell of everything, in the order in which a request meets it.
 
+mod asking;
+mod attempt;
 mod bridge;
 mod connections;
 mod exchange;
+mod failover;
 mod fault;
 mod flow;
 mod front;

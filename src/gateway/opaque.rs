@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 
 use super::proxy::Shared;
 use super::router::Route;
-use super::{exchange, fault, reply, splice};
+use super::{asking, fault, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{AuthScheme, Key, Provider};
 use crate::dialect::openai;
@@ -217,7 +217,7 @@ pub fn request(head: &mut RequestHeader, session: &Session, call: &Call, plan: &
         .map_err(|e| pingora::Error::because(pingora::ErrorType::InvalidHTTPHeader, "the provider's target", e))?;
     head.set_uri(uri);
     head.insert_header(http::header::HOST, plan.provider.base.authority.clone())?;
-    exchange::identify(head, call, &plan.provider)?;
+    asking::identify(head, &call.id, &plan.provider)?;
     let dialect = provider::headers(&plan.provider, None, client);
     for (name, value) in dialect.into_iter().chain(plan.proof.iter().cloned()) {
         head.insert_header(name, value)?;

@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
 use crate::telemetry::{AccessWriter, Metrics, record};
+use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
 
 /// What all calls share.
@@ -36,6 +37,7 @@ pub struct Shared {
     pub failures: ArcSwap<Failures>,
     pub upstreams: Upstreams,
     pub credentials: Credentials,
+    pub tracks: Tracks,
 }
 
 /// The `ProxyHttp` of the data port.

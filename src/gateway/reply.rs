@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 
-use crate::call::{Call, Lost};
+use crate::call::{Call, Lost, Tried};
 use crate::chat::How;
-use crate::upstream::Reply;
+use crate::upstream::{Reply, retry};
 
 /// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
 /// business with us.
@@ -69,11 +69,10 @@ pub fn upstream_request_id(upstream: &Reply) -> Option<Box<str>> {
         .map(|id| Box::from(id.get(..128).unwrap_or(id)))
 }
 
-/// How long the provider asks to be left alone: seconds, or the milliseconds some give beside them (RFC 9110 10.2.3; a date is not read).
+/// How long the provider asks to be left alone.
 pub fn retry_after(upstream: &Reply) -> Option<Duration> {
-    let number = |name: &str| upstream.header(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|d| *d <= Duration::from_secs(24 * 3600))
+    let head = upstream.session.response_header()?;
+    retry::retry_after(&head.headers, jiff::Timestamp::now())
 }
 
 // Made once: a name or value that is parsed at each call costs an allocation each time.
@@ -82,6 +81,8 @@ const MODEL: HeaderName = HeaderName::from_static("x-tollgate-model");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tollgate-provider");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tollgate-attempts");
 const LANE: HeaderName = HeaderName::from_static("x-tollgate-lane");
+const TRIED: HeaderName = HeaderName::from_static("x-tollgate-tried");
+const QUEUE: HeaderName = HeaderName::from_static("x-tollgate-queue");
 const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
 const ESTIMATED: HeaderName = HeaderName::from_static("x-tollgate-estimated");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
@@ -101,6 +102,12 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
     if call.attempts > 0 {
         head.insert_header(ATTEMPTS, HeaderValue::from(call.attempts))?;
     }
+    if !call.tried.is_empty() {
+        head.insert_header(TRIED, tried(&call.tried))?;
+    }
+    if let Some((position, waited)) = call.queued {
+        head.insert_header(QUEUE, format!("position={position}, waited_ms={}", waited.as_millis()))?;
+    }
     if let Some(lane) = call.lane {
         head.insert_header(LANE, HeaderValue::from_static(lane.name()))?;
         let overhead = u64::try_from(call.overhead().as_micros()).unwrap_or(u64::MAX);
@@ -113,6 +120,18 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         head.insert_header(DROPPED, dropped(&call.losses))?;
     }
     Ok(())
+}
+
+/// So many failed tries are told in a header.
+const TRIED_SHOWN: usize = 8;
+
+/// `openai/gpt-5;503, anthropic/claude-opus-4-5;timeout`.
+fn tried(tried: &[Tried]) -> String {
+    let shown = tried.iter().take(TRIED_SHOWN).map(|t| {
+        let model = t.model.replace(|c: char| !c.is_ascii_graphic() || c == ',' || c == ';', "?");
+        format!("{}/{model};{}", t.provider, t.what)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Longest list of losses in a header.

@@ -1,90 +1,223 @@
-//! The reply of the splice lane: forwarded as it comes, with a tap beside it.
+//! The splice lane: the reply is forwarded as it comes, with a tap beside it. First up to its first output, so that nothing has reached the
+//! client when a target fails; then to its end.
 
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::attempt::{Beginning, Failed, How, Line, Seen, Whole};
 use super::exchange::client_gone;
-use super::flow::{
-    self, ERROR_LIMIT, Ended, Heartbeat, OpenStream, Pace, broken, broken_head, read_chunk, write, write_head,
-};
+use super::flow::{self, ERROR_LIMIT, Ended, Heartbeat, OpenStream, Pace, broken, broken_head, read_chunk, write};
 use super::proxy::Shared;
-use super::reply;
-use crate::call::Call;
+use super::{reply, task};
+use crate::call::{Call, Lost};
 use crate::chat::Usage;
 use crate::config::snapshot::Provider;
 use crate::dialect::openai;
-use crate::dialect::sse::Frames;
-use crate::dialect::{self, Operation, Tap};
-use crate::error::{Error, Kind, Result};
-use crate::route::Target;
+use crate::dialect::sse::{self, Frames};
+use crate::dialect::{self, Operation, Outbound, Tap};
+use crate::error::{Error, Kind, Refused, Result};
+use crate::json::Object;
 use crate::upstream::Reply;
 
+/// So much of an answer is held back until it is whole, or its first output has come.
+const HELD: usize = 256 * 1024;
 /// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
-const KEPT: usize = 256 * 1024;
+const KEPT: usize = HELD;
 const TAIL: usize = 16 * 1024;
 /// Keeps proxies on the way from closing a silent stream; every SSE reader skips comments.
-const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+pub const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
-/// Send a provider's reply to the client.
-pub async fn forward(
-    shared: &Shared,
-    session: &mut Session,
-    call: &mut Call,
-    operation: Operation,
-    target: &Target,
-    mut upstream: Reply,
+/// A reply on its way that is too large to be held.
+pub struct Passing {
+    head: ResponseHeader,
+    upstream: Reply,
+    held: Vec<Bytes>,
+    kept: Kept,
+}
+
+/// An event stream on its way.
+pub struct Events {
+    head: ResponseHeader,
+    upstream: Reply,
+    tap: Box<dyn Tap>,
+    frames: Frames,
+    held: Vec<Bytes>,
+    held_bytes: usize,
+    /// The frames of one chunk; kept for its room.
+    cut: Vec<Bytes>,
+    /// The frame in which the provider told of an error.
+    fault: Option<Bytes>,
+    /// An event with an object has come.
+    spoke: bool,
+    /// The reply has ended.
+    done: bool,
+}
+
+/// Read a reply up to its first output.
+pub async fn begin(
+    line: &Line<'_>,
+    reply: Reply,
     added_usage: bool,
-) -> Result<()> {
-    call.first_byte = Some(call.started.elapsed());
-    call.upstream_request_id = reply::upstream_request_id(&upstream);
-    let pace = Pace::new(call, target);
-    let events = upstream.is_type("text/event-stream");
-
-    let done = if upstream.status() >= 400 {
-        let secrets = shared.credentials.secrets(&target.provider);
-        refusal(session, call, &target.provider, &secrets, &mut upstream, pace).await
-    } else if events {
-        let _open = OpenStream::new(shared);
-        stream(session, call, operation, &mut upstream, added_usage, pace).await
-    } else {
-        whole(session, call, operation, &mut upstream, pace).await
-    };
-    flow::close(shared, upstream, done).await
+    seen: &mut Seen,
+) -> Result<Beginning, Failed> {
+    match reply.status() {
+        400.. => Err(refusal(line, reply, seen).await),
+        300..=399 => Err(Failed::new(
+            How::Refused(reply.status()),
+            Error::new(Kind::UpstreamFailed, "The provider answered with a redirect, which is not followed."),
+        )),
+        _ if reply.is_type("text/event-stream") => Events::begin(line, reply, added_usage, seen).await,
+        _ => whole(line, reply, seen).await,
+    }
 }
 
 // === a whole reply ===
 
-async fn whole(
-    session: &mut Session,
-    call: &mut Call,
-    operation: Operation,
-    upstream: &mut Reply,
-    pace: Pace,
-) -> Result<Ended> {
-    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
-    match upstream.header(http::header::CONTENT_LENGTH) {
-        // these have no body, and say nothing of its framing (RFC 9112 6.3)
-        _ if matches!(upstream.status(), 204 | 304) => Ok(()),
-        Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length.clone()),
-        None if session.is_http2() => Ok(()),
-        None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<Beginning, Failed> {
+    let head = reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?;
+    let (mut held, mut len) = (Vec::new(), 0);
+    while let Some(chunk) = line.read_chunk(&mut upstream, seen).await? {
+        len += chunk.len();
+        held.push(chunk);
+        // an array that grows is a stream too
+        if len > HELD || (line.question.stream && begins_an_array(&held)) {
+            seen.first_token = Some(line.flight.begun.elapsed());
+            return Ok(Beginning::Passing(Passing { head, upstream, held, kept: Kept::default() }));
+        }
     }
-    .map_err(broken_head)?;
-    reply::ours(&mut head, call).map_err(broken_head)?;
-    call.status = head.status.as_u16();
-    write_head(session, call, head).await?;
+    let body = match held.as_slice() {
+        [one] => one.clone(),
+        many => Bytes::from(many.concat()),
+    };
+    let usage = dialect::usage_of(line.operation(), &body);
+    if upstream.status() == 200
+        && let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some())
+    {
+        line.release(upstream).await;
+        return Err(failed);
+    }
+    let mut head = head;
+    // these have no body, and say nothing of its framing (RFC 9112 6.3)
+    if !matches!(upstream.status(), 204 | 304) {
+        head.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(|e| Failed::of(broken_head(e)))?;
+    }
+    line.release(upstream).await;
+    Ok(Beginning::Whole(Whole { head, body, usage, lost: Lost::default(), estimated: false }))
+}
 
-    let mut kept = Kept::default();
-    while let Some(chunk) = read_chunk(session, call, upstream, pace).await? {
-        kept.see(&chunk);
-        write(session, call, Some(chunk), false).await?;
+fn begins_an_array(held: &[Bytes]) -> bool {
+    held.iter().flat_map(|chunk| chunk.iter()).find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// Whether a body with status 200 is an answer: an object, and not one that only tells of an error. `read`: its usage was found in it.
+fn is_answer(line: &Line<'_>, head: &HeaderMap, body: &[u8], read: bool) -> Result<(), Failed> {
+    if let Some(encoding) = head.get(http::header::CONTENT_ENCODING) {
+        // encoded although that was not asked for: the client may know how to read it, if it is what it says
+        let gzip = encoding.as_bytes().eq_ignore_ascii_case(b"gzip");
+        return if gzip && !body.starts_with(&[0x1f, 0x8b]) { Err(no_answer("a body that is not gzip")) } else { Ok(()) };
     }
-    write(session, call, None, true).await?;
-    // the client has all of it: reading its usage costs it nothing
-    call.usage = kept.usage(operation);
-    Ok(Ended::Whole)
+    if body.is_empty() {
+        return Err(no_answer("no body"));
+    }
+    if read || begins_an_array(&[Bytes::copy_from_slice(body.get(..64).unwrap_or(body))]) {
+        return Ok(());
+    }
+    let Ok(object) = Object::scan(body) else { return Err(no_answer("a body that is no JSON")) };
+    let said = ["choices", "output", "content", "candidates", "data", "results", "embeddings", "embedding", "id"];
+    if object.get("error").is_some_and(|error| error != "null") && said.iter().all(|name| object.get(name).is_none()) {
+        return Err(said_error(line, body));
+    }
+    Ok(())
+}
+
+fn no_answer(what: &str) -> Failed {
+    let error = Error::new(Kind::UpstreamFailed, "The provider's answer could not be read.");
+    Failed::of(error.code("upstream_garbled").why(what.to_owned()))
+}
+
+/// An error that a provider tells where its answer should be.
+fn said_error(line: &Line<'_>, json: &[u8]) -> Failed {
+    let object = Object::scan(json).ok();
+    let code = object.as_ref().and_then(|o| Object::scan(o.get("error")?.as_bytes()).ok()?.get("code")?.parse().ok());
+    let status = code.filter(|code| (400..600).contains(code)).unwrap_or(500);
+    let refusal = spoken(line.operation()).decode_error(status, json);
+    // what was told in place of an answer is a fault of the provider's unless it says otherwise
+    let reason = if refusal.reason == Refused::of_status(500) { Refused::ServerError } else { refusal.reason };
+    let secrets = line.shared.credentials.secrets(&line.target.provider);
+    let message = match &*refusal.message {
+        "" => "The provider ended its answer with an error.".to_owned(),
+        message => scrubbed_text(message, &line.target.provider, &secrets),
+    };
+    let kind = Kind::UpstreamRefused { status: status_of(reason, status), reason, retry_after: refusal.retry_after };
+    Failed::of(Error::new(kind, message).why(format!("in place of an answer: {}", reason.label())))
+}
+
+/// A status for an error that came without one.
+fn status_of(reason: Refused, told: u16) -> u16 {
+    match reason {
+        _ if told != 500 => told,
+        Refused::BadRequest | Refused::ContextLength | Refused::ContentFilter => 400,
+        Refused::Auth => 401,
+        Refused::Billing => 402,
+        Refused::Permission => 403,
+        Refused::NotFound => 404,
+        Refused::TooLarge => 413,
+        Refused::RateLimit => 429,
+        Refused::Overloaded => 529,
+        Refused::Timeout => 504,
+        Refused::ServerError => 500,
+    }
+}
+
+/// Whose errors a provider tells that is asked for an operation in its own dialect.
+fn spoken(operation: Operation) -> &'static dyn Outbound {
+    dialect::outbound(operation.dialect().unwrap_or_else(|| task::grammar(operation)))
+}
+
+impl Passing {
+    /// Send what there is and what comes.
+    pub async fn finish(
+        self,
+        shared: &Shared,
+        session: &mut Session,
+        call: &mut Call,
+        operation: Operation,
+        pace: Pace,
+        opened: bool,
+    ) -> Result<()> {
+        let Passing { mut head, mut upstream, held, mut kept } = self;
+        match upstream.header(http::header::CONTENT_LENGTH) {
+            Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length.clone()),
+            None if session.is_http2() => Ok(()),
+            None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+        }
+        .map_err(broken_head)?;
+        reply::ours(&mut head, call).map_err(broken_head)?;
+        call.status = head.status.as_u16();
+        let done = async {
+            if !opened {
+                flow::write_head(session, call, head).await?;
+            }
+            for chunk in held {
+                kept.see(&chunk);
+                write(session, call, Some(chunk), false).await?;
+            }
+            while let Some(chunk) = read_chunk(session, call, &mut upstream, pace).await? {
+                kept.see(&chunk);
+                write(session, call, Some(chunk), false).await?;
+            }
+            write(session, call, None, true).await?;
+            Ok(Ended::Whole)
+        };
+        let done = done.await;
+        // the client has all of it: reading its usage costs it nothing
+        call.usage = kept.usage(operation);
+        flow::close(shared, upstream, done).await
+    }
 }
 
 /// What is remembered of a reply to find its usage.
@@ -130,174 +263,258 @@ fn keep_tail(tail: &mut BytesMut, chunk: &[u8]) {
 
 // === an event stream ===
 
-async fn stream(
-    session: &mut Session,
-    call: &mut Call,
-    operation: Operation,
-    upstream: &mut Reply,
-    added_usage: bool,
-    pace: Pace,
-) -> Result<Ended> {
-    call.stream = true;
-    let head = reply::from_upstream(upstream).map_err(broken_head)?;
-    flow::stream_head(session, call, head).await?;
-
-    let mut tap = dialect::tap(operation, added_usage);
-    let ended = events(session, call, upstream, &mut *tap, pace).await;
-    call.usage = tap.seen().usage;
-    call.output_frames = tap.seen().output_frames;
-    match ended {
-        Ok(()) => {
-            if tap.seen().failed {
-                call.fail(&Error::new(Kind::UpstreamFailed, "The provider ended the stream with an error event."));
+impl Events {
+    async fn begin(
+        line: &Line<'_>,
+        upstream: Reply,
+        added_usage: bool,
+        seen: &mut Seen,
+    ) -> Result<Beginning, Failed> {
+        let mut events = Events {
+            head: reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?,
+            upstream,
+            tap: dialect::tap(line.operation(), added_usage),
+            frames: Frames::default(),
+            held: Vec::new(),
+            held_bytes: 0,
+            cut: Vec::with_capacity(8),
+            fault: None,
+            spoke: false,
+            done: false,
+        };
+        loop {
+            match line.read_chunk(&mut events.upstream, seen).await? {
+                Some(chunk) => events.hold(chunk).map_err(Failed::of)?,
+                None => events.end().map_err(Failed::of)?,
             }
-            write(session, call, None, true).await?;
-            Ok(Ended::Whole)
-        }
-        Err(error) if error.kind == Kind::ClientGone => Err(error),
-        Err(error) => {
-            // the client learns of it in the stream, and the stream ends as streams do
-            call.fail(&error);
-            write(session, call, Some(tap.broken(&error)), true).await?;
-            Ok(Ended::Broken)
+            let tapped = events.tap.seen();
+            if tapped.output_began {
+                seen.first_token = Some(line.flight.begun.elapsed());
+                return Ok(Beginning::Events(events));
+            }
+            if tapped.failed {
+                let frame = events.fault.take().unwrap_or_default();
+                return Err(said_error(line, &sse::Event::read(&frame).data.unwrap_or_default()));
+            }
+            if events.done && !(tapped.ended && events.spoke) {
+                return Err(Failed::of(Error::new(Kind::UpstreamFailed, "The provider's stream ended before it began.")));
+            }
+            if (tapped.ended && events.spoke) || events.held_bytes > HELD {
+                return Ok(Beginning::Events(events));
+            }
         }
     }
-}
 
-/// Forward frames until the stream ends. `Err` when it broke.
-async fn events(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    tap: &mut dyn Tap,
-    pace: Pace,
-) -> Result<()> {
-    let every = call.snapshot.server.heartbeat;
-    let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
-    let mut frames = Frames::default();
-    let mut out: Vec<Bytes> = Vec::with_capacity(8);
-    loop {
-        let chunk = read_event_chunk(session, call, upstream, pace, heartbeat.as_mut(), &frames).await?;
-        let Some(chunk) = chunk else { break };
-        let len = chunk.len();
-        let whole = chunk.clone();
-        let untouched = frames.between();
+    fn hold(&mut self, chunk: Bytes) -> Result<()> {
+        if let Some(ready) = self.take(chunk)? {
+            self.held_bytes += ready.len();
+            self.held.push(ready);
+        }
+        Ok(())
+    }
+
+    /// Cut a chunk into frames, look at each, and give back what goes to the client.
+    fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
+        let Events { tap, frames, fault, cut, spoke, .. } = self;
+        let (len, whole, untouched) = (chunk.len(), chunk.clone(), frames.between());
         let mut changed = false;
         frames
             .push(chunk, |frame| {
-                let before = frame.len();
+                *spoke = *spoke || memchr::memchr(b'{', &frame).is_some();
+                let (before, failed, copy) = (frame.len(), tap.seen().failed, frame.clone());
                 match tap.see(frame) {
                     Some(frame) => {
                         changed |= frame.len() != before;
-                        out.push(frame);
+                        cut.push(frame);
                     }
                     None => changed = true,
                 }
+                if !failed && tap.seen().failed {
+                    *fault = Some(copy);
+                }
             })
             .map_err(|_| Error::new(Kind::UpstreamFailed, "The provider sent an event that is too large."))?;
-        if tap.seen().output_began && call.first_token.is_none() {
-            call.first_token = Some(call.started.elapsed());
-        }
-        let ready = match out.as_slice() {
-            [] => continue,
-            [one] => one.clone(),
-            many if untouched && !changed && many.iter().map(Bytes::len).sum::<usize>() == len => whole,
-            many => Bytes::from(many.concat()),
+        let ready = match cut.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            many if untouched && !changed && many.iter().map(Bytes::len).sum::<usize>() == len => Some(whole),
+            many => Some(Bytes::from(many.concat())),
         };
-        out.clear();
-        write(session, call, Some(ready), false).await?;
-        if let Some(heartbeat) = &mut heartbeat {
-            heartbeat.wrote();
-        }
+        cut.clear();
+        Ok(ready)
     }
-    let rest = frames.finish();
-    if !rest.is_empty() {
-        // a last event without its blank line: some servers do, and readers differ in whether they take it
-        if let Some(rest) = tap.see(rest) {
-            write(session, call, Some(rest), false).await?;
-        }
-    }
-    if tap.seen().ended || tap.seen().failed || upstream.header(http::header::TRANSFER_ENCODING).is_some() {
-        return Ok(());
-    }
-    if upstream.session.as_http2().is_some() || upstream.header(http::header::CONTENT_LENGTH).is_some() {
-        return Ok(());
-    }
-    // delimited by the end of the connection: without the dialect's own end it may have been cut
-    Err(Error::new(Kind::UpstreamFailed, "The provider broke off the stream."))
-}
 
-/// The next bytes of a stream; a heartbeat goes out between frames while there are none.
-async fn read_event_chunk(
-    session: &mut Session,
-    call: &mut Call,
-    upstream: &mut Reply,
-    pace: Pace,
-    heartbeat: Option<&mut Heartbeat>,
-    frames: &Frames,
-) -> Result<Option<Bytes>> {
-    let Some(heartbeat) = heartbeat.filter(|_| frames.between()) else {
-        return read_chunk(session, call, upstream, pace).await;
-    };
-    let begun = Instant::now();
-    upstream.session.set_read_timeout(Some(pace.next(begun)?));
-    let mut reading = std::pin::pin!(upstream.session.read_response_body());
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = &mut reading => chunk.map_err(broken),
-            gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
-            () = &mut heartbeat.timer => {
-                if heartbeat.due() {
-                    write(session, call, Some(HEARTBEAT), false).await?;
+    /// The reply has ended. `Err` when the stream was not whole.
+    fn end(&mut self) -> Result<()> {
+        self.done = true;
+        let rest = self.frames.finish();
+        // a last event without its blank line: some servers do, and readers differ in whether they take it
+        if !rest.is_empty()
+            && let Some(rest) = self.tap.see(rest)
+        {
+            self.held.push(rest);
+        }
+        let seen = self.tap.seen();
+        let framed = [http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
+        if seen.ended
+            || seen.failed
+            || self.upstream.session.as_http2().is_some()
+            || framed.iter().any(|name| self.upstream.header(name).is_some())
+        {
+            return Ok(());
+        }
+        // delimited by the end of the connection: without the dialect's own end it may have been cut
+        Err(Error::new(Kind::UpstreamFailed, "The provider broke off the stream."))
+    }
+
+    /// Send what there is and what comes. `opened`: the client has the header section already.
+    pub async fn finish(
+        mut self,
+        shared: &Shared,
+        session: &mut Session,
+        call: &mut Call,
+        pace: Pace,
+        opened: bool,
+    ) -> Result<()> {
+        let _open = OpenStream::new(shared);
+        call.stream = true;
+        let done = self.forward(session, call, pace, opened).await;
+        let seen = self.tap.seen();
+        call.usage = seen.usage;
+        call.output_frames = seen.output_frames;
+        let done = match done {
+            Ok(()) => {
+                if seen.failed {
+                    call.fail(&Error::new(Kind::UpstreamFailed, "The provider ended the stream with an error event."));
                 }
-                continue;
+                write(session, call, None, true).await.map(|()| Ended::Whole)
+            }
+            Err(error) if error.kind == Kind::ClientGone => Err(error),
+            Err(error) => {
+                // the client learns of it in the stream, and the stream ends as streams do
+                call.fail(&error);
+                write(session, call, Some(self.tap.broken(&error)), true).await.map(|()| Ended::Broken)
             }
         };
-        call.waited += begun.elapsed();
-        return chunk;
+        flow::close(shared, self.upstream, done).await
+    }
+
+    /// Forward frames until the stream ends. `Err` when it broke.
+    async fn forward(&mut self, session: &mut Session, call: &mut Call, pace: Pace, opened: bool) -> Result<()> {
+        let empty = ResponseHeader::build_no_case(200, None).map_err(broken_head)?;
+        let head = std::mem::replace(&mut self.head, empty);
+        if !opened {
+            flow::stream_head(session, call, head).await?;
+        }
+        let every = call.snapshot.server.heartbeat;
+        let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
+        for ready in std::mem::take(&mut self.held) {
+            write(session, call, Some(ready), false).await?;
+        }
+        while !self.done {
+            let ready = match self.next(session, call, pace, heartbeat.as_mut()).await? {
+                Some(chunk) => self.take(chunk)?,
+                None => {
+                    let ended = self.end();
+                    if let Some(rest) = self.held.pop() {
+                        write(session, call, Some(rest), false).await?;
+                    }
+                    ended?;
+                    None
+                }
+            };
+            if let Some(ready) = ready {
+                write(session, call, Some(ready), false).await?;
+                if let Some(heartbeat) = &mut heartbeat {
+                    heartbeat.wrote();
+                }
+            }
+            if self.tap.seen().output_began && call.first_token.is_none() {
+                call.first_token = Some(call.started.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next bytes of a stream; a heartbeat goes out between frames while there are none.
+    async fn next(
+        &mut self,
+        session: &mut Session,
+        call: &mut Call,
+        pace: Pace,
+        heartbeat: Option<&mut Heartbeat>,
+    ) -> Result<Option<Bytes>> {
+        let Some(heartbeat) = heartbeat.filter(|_| self.frames.between()) else {
+            return read_chunk(session, call, &mut self.upstream, pace).await;
+        };
+        let begun = Instant::now();
+        self.upstream.session.set_read_timeout(Some(pace.next(begun)?));
+        let mut reading = std::pin::pin!(self.upstream.session.read_response_body());
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = &mut reading => chunk.map_err(broken),
+                gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+                () = &mut heartbeat.timer => {
+                    if heartbeat.due() {
+                        write(session, call, Some(HEARTBEAT), false).await?;
+                    }
+                    continue;
+                }
+            };
+            call.waited += begun.elapsed();
+            return chunk;
+        }
     }
 }
 
 // === a refusal ===
 
-/// A provider's error passes with its status, in its own words, with our secrets and its addresses taken out.
-async fn refusal(
-    session: &mut Session,
-    call: &mut Call,
-    provider: &Provider,
-    secrets: &[String],
-    upstream: &mut Reply,
-    pace: Pace,
-) -> Result<Ended> {
+/// A provider's error: its meaning for us, and its own words for a client of its dialect, with our secrets and its addresses taken out.
+async fn refusal(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Failed {
+    let status = upstream.status();
     let mut body = BytesMut::new();
-    let mut ended = Ended::Whole;
-    while let Some(chunk) = read_chunk(session, call, upstream, pace).await? {
-        body.extend_from_slice(&chunk);
+    let whole = loop {
+        match line.read_chunk(&mut upstream, seen).await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break true,
+            // the status says enough
+            Err(_) => break false,
+        }
         if body.len() > ERROR_LIMIT {
             body.truncate(ERROR_LIMIT);
-            ended = Ended::Broken;
-            break;
+            break false;
         }
-    }
-    let status = upstream.status();
-    let error = Error::new(Kind::refused(status), format!("The provider answered with status {status}."));
-    call.fail(&error);
-    call.status = status;
+    };
+    let provider = &line.target.provider;
+    let refusal = spoken(line.operation()).decode_error(status, &body);
+    let retry_after = reply::retry_after(&upstream).or(refusal.retry_after);
+    let reason = refusal.reason;
+    let kind = Kind::UpstreamRefused { status, reason, retry_after };
+    let error = Error::new(kind, format!("The provider answered with status {status}."));
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
-    let body = if json { scrubbed(&body, provider, secrets) } else { dialect::error(call.grammar, &error).1 };
-    let mut head = reply::from_upstream(upstream).map_err(broken_head)?;
-    for (name, value) in [
-        (http::header::CONTENT_TYPE, "application/json".to_owned()),
-        (http::header::CONTENT_LENGTH, body.len().to_string()),
-    ] {
-        head.insert_header(name, value).map_err(broken_head)?;
+    let verbatim = if json && whole {
+        let secrets = line.shared.credentials.secrets(provider);
+        own_words(&upstream, scrubbed(&body, provider, &secrets)).ok()
+    } else {
+        None
+    };
+    if whole {
+        line.release(upstream).await;
+    } else {
+        upstream.session.shutdown().await;
     }
+    let mut failed = Failed::of(error.why(format!("{status} {}", reason.label())));
+    failed.verbatim = verbatim;
+    failed
+}
+
+fn own_words(upstream: &Reply, body: Bytes) -> pingora::Result<(ResponseHeader, Bytes)> {
+    let mut head = reply::from_upstream(upstream)?;
+    head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
+    head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
     head.remove_header(&http::header::CONTENT_ENCODING);
-    reply::ours(&mut head, call).map_err(broken_head)?;
-    write_head(session, call, head).await?;
-    write(session, call, Some(body), true).await?;
-    Ok(ended)
+    Ok((head, body))
 }
 
 /// A provider's words without our credential and its address.

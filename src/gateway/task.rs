@@ -1,18 +1,16 @@
 //! Calls that are one question and one answer (embeddings, rerank, counts of tokens), asked in the grammar that the provider has.
 
 use bytes::Bytes;
-use pingora_proxy::Session;
+use pingora::http::ResponseHeader;
 
-use super::bridge::{self, REPLY_LIMIT, book, garbled, misfit, refused, unreadable};
-use super::exchange::{Asking, attempt};
-use super::flow::{self, Ended, Pace};
-use super::proxy::Shared;
-use super::reply;
-use super::router::Inquiry;
-use crate::call::Call;
+use super::asking::{Asking, Question, book, in_one_piece, manners, misfit, unreadable};
+use super::attempt::{Failed, How, Line, Seen, Whole};
+use super::bridge::{self, REPLY_LIMIT, garbled};
+use super::{flow, reply};
+use crate::call::Lost;
 use crate::config::snapshot::OnLoss;
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{self, Dialect, Manners, Operation, ReplyTo, StreamForm, To, count, task};
+use crate::dialect::{self, Dialect, Operation, To, count, task};
 use crate::error::{Error, Result};
 use crate::json::{Node, Spliced};
 use crate::route::Target;
@@ -20,130 +18,148 @@ use crate::route::Target;
 /// Where Bedrock tells the input's tokens of a model whose body does not.
 const BEDROCK_TOKENS: &str = "x-amzn-bedrock-input-token-count";
 
-/// Carry a question to a provider that offers `to`.
-pub async fn carry(
-    shared: &Shared,
-    session: &mut Session,
-    call: &mut Call,
-    envelope: &Envelope,
-    inquiry: &Inquiry,
+/// A question in a provider's grammar; several where it takes fewer inputs in a call than were given.
+pub struct Questions {
     to: Operation,
-    target: &Target,
-) -> Result<()> {
-    let body = &envelope.body;
-    let node = Node::parse(body).map_err(unreadable)?;
-    let whom = To { model: &target.model, manners: manners(target)? };
-    let translated = task::translate(inquiry.operation, to, node, &whom).map_err(|wrong| misfit(body, &wrong))?;
-    book(call, body, &translated.losses, "", target.on_loss)?;
-    let mut replies = Vec::with_capacity(translated.bodies.len());
+    bodies: Vec<Spliced>,
+    asked: task::Asked,
+}
+
+/// Who counts tokens.
+pub enum Counting {
+    /// The provider, asked by this operation.
+    There { counts: Operation, body: Spliced },
+    /// We, already.
+    Here(count::Count),
+}
+
+// === impl Questions ===
+
+impl Questions {
+    pub fn new(
+        question: &Question<'_>,
+        envelope: &Envelope,
+        to: Operation,
+        target: &Target,
+        lost: &mut Lost,
+    ) -> Result<Self> {
+        let body = &envelope.body;
+        let node = Node::parse(body).map_err(unreadable)?;
+        let whom = To { model: &target.model, manners: manners(target)? };
+        let from = question.inquiry.operation;
+        let translated = task::translate(from, to, node, &whom).map_err(|wrong| misfit(body, &wrong))?;
+        book(lost, body, &translated.losses, "", target.on_loss)?;
+        let bodies = translated.bodies.into_iter().map(in_one_piece).collect();
+        Ok(Questions { to, bodies, asked: translated.asked })
+    }
+}
+
+/// Carry a question to a provider.
+pub async fn carry(
+    line: &Line<'_>,
+    asking: &Asking,
+    questions: &Questions,
+    seen: &mut Seen,
+) -> Result<Whole, Failed> {
+    let mut replies = Vec::with_capacity(questions.bodies.len());
     let mut tokens: Option<u64> = None;
-    for body in translated.bodies {
-        let (reply, counted) = ask(shared, session, call, to, target, body).await?;
+    for body in &questions.bodies {
+        let (reply, counted) = ask(line, asking, questions.to, body, seen).await?;
         tokens = counted.map_or(tokens, |counted| Some(tokens.unwrap_or(0).saturating_add(counted)));
         replies.push(reply);
     }
     let texts: Vec<&[u8]> = replies.iter().map(|reply| &**reply).collect();
-    let model = call.model.clone().unwrap_or_default();
-    let reply_to = ReplyTo {
-        id: call.id.as_str(),
-        model: &model,
-        created: bridge::created(),
-        stream_usage: false,
-        form: StreamForm::Sse,
-        echo: "",
-    };
-    let answered = task::answer(&translated.asked, &texts, &reply_to, tokens).map_err(garbled)?;
-    call.usage = answered.usage;
-    book(call, b"", &answered.losses, "reply.", OnLoss::Report)?;
-    say(session, call, answered.body).await
+    let reply_to = line.question.reply_to();
+    let answered =
+        task::answer(&questions.asked, &texts, &reply_to, tokens).map_err(|e| Failed::of(garbled(e)))?;
+    let mut lost = Lost::default();
+    book(&mut lost, b"", &answered.losses, "reply.", OnLoss::Report).map_err(Failed::of)?;
+    whole(answered.body, answered.usage, lost, false)
+}
+
+// === impl Counting ===
+
+impl Counting {
+    pub fn new(
+        question: &Question<'_>,
+        envelope: &Envelope,
+        to: Option<Operation>,
+        target: &Target,
+        lost: &mut Lost,
+    ) -> Result<Self> {
+        let body = &envelope.body;
+        let operation = question.inquiry.operation;
+        let node = Node::parse(body).map_err(unreadable)?;
+        let node = count::conversation(operation, node).map_err(|wrong| misfit(body, &wrong))?;
+        let conversation = match operation {
+            Operation::CountContentTokens => Operation::GenerateContent,
+            _ => Operation::Messages,
+        };
+        let Some(inbound) = dialect::inbound(conversation) else {
+            return Err(Error::internal("No dialect reads this conversation."));
+        };
+        let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
+        let Some((outbound, counts)) = to.and_then(|to| Some((dialect::outbound(to.dialect()?), count::counts(to)?)))
+        else {
+            return Ok(Counting::Here(count::estimate(&request)));
+        };
+        let whom = To { model: &target.model, manners: manners(target)? };
+        let abilities = outbound.abilities(whom.model, whom.manners);
+        let mut losses = crate::chat::Losses::default();
+        dialect::adapt::adapt(&mut request, &abilities, &mut losses);
+        let encoded = outbound.encode_request(&request, &whom);
+        losses.merge(encoded.losses);
+        book(lost, body, &losses, "", target.on_loss)?;
+        let body = count::question(counts, &encoded.body, &whom).map_err(garbled)?;
+        Ok(Counting::There { counts, body: in_one_piece(body) })
+    }
+
+    /// The operation that the provider is asked for.
+    pub fn asked_of(&self) -> Option<Operation> {
+        match self {
+            Counting::There { counts, .. } => Some(*counts),
+            Counting::Here(_) => None,
+        }
+    }
 }
 
 /// Count the tokens of a conversation: asked of the provider where it counts in its own way, else estimated here.
 pub async fn count(
-    shared: &Shared,
-    session: &mut Session,
-    call: &mut Call,
-    envelope: &Envelope,
-    inquiry: &Inquiry,
-    to: Option<Operation>,
-    target: &Target,
-) -> Result<()> {
-    let body = &envelope.body;
-    let node = Node::parse(body).map_err(unreadable)?;
-    let node = count::conversation(inquiry.operation, node).map_err(|wrong| misfit(body, &wrong))?;
-    let conversation = match inquiry.operation {
-        Operation::CountContentTokens => Operation::GenerateContent,
-        _ => Operation::Messages,
-    };
-    let Some(inbound) = dialect::inbound(conversation) else {
-        return Err(Error::internal("No dialect reads this conversation."));
-    };
-    let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
-    let asked = to.and_then(|to| Some((dialect::outbound(to.dialect()?), count::counts(to)?)));
-    let counted = match asked {
-        None => count::estimate(&request),
-        Some((outbound, counts)) => {
-            let whom = To { model: &target.model, manners: manners(target)? };
-            let abilities = outbound.abilities(whom.model, whom.manners);
-            let mut losses = crate::chat::Losses::default();
-            dialect::adapt::adapt(&mut request, &abilities, &mut losses);
-            let encoded = outbound.encode_request(&request, &whom);
-            losses.merge(encoded.losses);
-            book(call, body, &losses, "", target.on_loss)?;
-            let question = count::question(counts, &encoded.body, &whom).map_err(garbled)?;
-            let (reply, _) = ask(shared, session, call, counts, target, question).await?;
-            count::read_answer(counts, &reply).map_err(garbled)?
+    line: &Line<'_>,
+    asking: &Asking,
+    counting: &Counting,
+    seen: &mut Seen,
+) -> Result<Whole, Failed> {
+    let counted = match counting {
+        Counting::Here(counted) => *counted,
+        Counting::There { counts, body } => {
+            let (reply, _) = ask(line, asking, *counts, body, seen).await?;
+            count::read_answer(*counts, &reply).map_err(|e| Failed::of(garbled(e)))?
         }
     };
-    call.estimated = counted.estimated;
-    say(session, call, count::answer(inquiry.operation, counted)).await
-}
-
-fn manners(target: &Target) -> Result<&Manners> {
-    target
-        .provider
-        .offer(&target.model)
-        .map(|offer| &offer.manners)
-        .ok_or_else(|| Error::internal("The provider offers nothing for this model."))
+    whole(count::answer(line.operation(), counted), None, Lost::default(), counted.estimated)
 }
 
 /// One question, and its whole answer; with it the tokens that its header section tells.
 async fn ask(
-    shared: &Shared,
-    session: &mut Session,
-    call: &mut Call,
+    line: &Line<'_>,
+    asking: &Asking,
     to: Operation,
-    target: &Target,
-    body: Vec<u8>,
-) -> Result<(Bytes, Option<u64>)> {
-    let asking = Asking::bridge(session, to, target, false)?;
-    let body = Bytes::from(body);
-    let body = Spliced { len: body.len(), pieces: vec![body] };
-    let mut upstream = attempt(shared, session, call, target, &asking, &body).await?;
-    call.first_byte.get_or_insert(call.started.elapsed());
-    call.upstream_request_id = reply::upstream_request_id(&upstream);
-    let pace = Pace::new(call, target);
+    body: &Spliced,
+    seen: &mut Seen,
+) -> Result<(Bytes, Option<u64>), Failed> {
+    let mut upstream = line.send(asking, body, seen).await?;
     if upstream.status() >= 400 {
-        let outbound = dialect::outbound(grammar(to));
-        let error = refused(shared, outbound, &target.provider, session, call, &mut upstream, pace).await;
-        flow::close(shared, upstream, Err(error)).await?;
-        return Err(Error::internal("A refusal was no error."));
+        return Err(bridge::refused(line, dialect::outbound(grammar(to)), upstream, seen).await);
     }
     let tokens = upstream.header(BEDROCK_TOKENS).and_then(|v| v.to_str().ok()?.parse().ok());
-    match flow::read_whole(session, call, &mut upstream, pace, REPLY_LIMIT).await {
-        Ok(reply) => {
-            flow::close(shared, upstream, Ok(Ended::Whole)).await?;
-            Ok((reply, tokens))
-        }
-        Err(error) => {
-            upstream.session.shutdown().await;
-            Err(error)
-        }
-    }
+    let reply = line.read_whole(&mut upstream, REPLY_LIMIT, seen).await?;
+    line.release(upstream).await;
+    Ok((reply, tokens))
 }
 
 /// Whose errors an operation's provider speaks.
-fn grammar(of: Operation) -> Dialect {
+pub fn grammar(of: Operation) -> Dialect {
     match of {
         Operation::EmbedContent | Operation::CountContentTokens | Operation::GenerateContent | Operation::Predict => {
             Dialect::Gemini
@@ -161,13 +177,19 @@ fn grammar(of: Operation) -> Dialect {
     }
 }
 
-async fn say(session: &mut Session, call: &mut Call, body: Vec<u8>) -> Result<()> {
+fn whole(
+    body: Vec<u8>,
+    usage: Option<crate::chat::Usage>,
+    lost: Lost,
+    estimated: bool,
+) -> Result<Whole, Failed> {
     let body = Bytes::from(body);
-    let mut head = pingora::http::ResponseHeader::build_no_case(200, Some(12)).map_err(flow::broken_head)?;
-    head.insert_header(http::header::CONTENT_TYPE, reply::JSON).map_err(flow::broken_head)?;
-    head.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(flow::broken_head)?;
-    reply::ours(&mut head, call).map_err(flow::broken_head)?;
-    call.status = 200;
-    flow::write_head(session, call, head).await?;
-    flow::write(session, call, Some(body), true).await
+    let head = || -> pingora::Result<ResponseHeader> {
+        let mut head = ResponseHeader::build_no_case(200, Some(12))?;
+        head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
+        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        Ok(head)
+    };
+    let head = head().map_err(|e| Failed::new(How::Broken, flow::broken_head(e)))?;
+    Ok(Whole { head, body, usage, lost, estimated })
 }

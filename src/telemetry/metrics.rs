@@ -24,6 +24,8 @@ pub struct Metrics {
     pub tokens: IntCounterVec,
     pub overhead: HistogramVec,
     pub attempts: IntCounterVec,
+    pub failovers: IntCounterVec,
+    pub hedges: IntCounterVec,
     pub limited: IntCounterVec,
     pub losses: IntCounterVec,
     pub unpriced: IntCounterVec,
@@ -107,6 +109,16 @@ impl Metrics {
                 "tollgate_upstream_attempts_total",
                 "Tries at a provider, by outcome.",
                 &["gen_ai_provider_name", "outcome"],
+            ),
+            failovers: keep.counters(
+                "tollgate_failovers_total",
+                "Tries that came to nothing before any output, by reason; another followed where one was left.",
+                &["gen_ai_provider_name", "reason"],
+            ),
+            hedges: keep.counters(
+                "tollgate_hedges_total",
+                "Calls for which a second target was asked because the first took long, by which of them answered.",
+                &["answered"],
             ),
             limited: keep.counters(
                 "tollgate_limited_total",

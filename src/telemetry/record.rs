@@ -33,6 +33,13 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lane: Option<&'a str>,
     attempts: u32,
+    /// Targets that failed before the one that answered: `openai/gpt-5;503`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tried: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued_ms: Option<f64>,
     stream: bool,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +97,9 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         upstream_request_id: call.upstream_request_id.as_deref(),
         lane: call.lane.map(Lane::name),
         attempts: call.attempts,
+        tried: call.tried.iter().map(|t| format!("{}/{};{}", t.provider, t.model, t.what)).collect(),
+        queue_position: call.queued.map(|(position, _)| position),
+        queued_ms: call.queued.map(|(_, waited)| milliseconds(waited)),
         stream: call.stream,
         status: call.status,
         error: call.error.as_ref().map(|e| e.kind.label()),

@@ -7,6 +7,7 @@ pub mod breaker;
 mod credential;
 pub mod gate;
 mod peers;
+pub mod retry;
 pub mod track;
 mod tunnel;
 

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollgate::simulator::{Outcome, Part, Reply};
@@ -65,20 +66,33 @@ async fn cancelled_within_a_second(upstream: &Upstream, why: &str) {
 async fn the_first_event_arrives_before_the_second_is_sent() {
     let upstream = upstream().await;
     let gateway = gateway_to(upstream.address).await;
-    let first = frame("one");
-    upstream.simulator.reply("gpt-4o-mini", Reply::events().bytes(first.clone()).part(Part::Hang));
     for client in [client(), h2_client()] {
         for path in ["/v1/chat/completions", "/v1/completions", "/v1/responses"] {
+            let first = if path.ends_with("responses") {
+                Bytes::from_static(b"data: {\"type\":\"response.output_text.delta\",\"delta\":\"one\"}\n\n")
+            } else {
+                frame("one")
+            };
+            upstream.simulator.reply("gpt-4o-mini", Reply::events().bytes(first.clone()).part(Part::Hang));
             let mut answer = open(&gateway, &client, path, &body("gpt-4o-mini")).await;
             assert_eq!(next(&mut answer).await.as_ref(), Some(&first), "{path}");
         }
     }
-    // the head as well, before any event
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_the_first_output_is_kept_alive_and_told_of_an_error_in_the_stream() {
+    let upstream = upstream().await;
+    let settings = "server: {heartbeat: 300ms}\ntimeouts: {first_token: 1s}\n";
+    let gateway = gateway_with(upstream.address, settings).await;
     upstream.simulator.reply("gpt-4o-mini", Reply::events().part(Part::Hang));
     let begun = Instant::now();
     let answer = chat(&gateway, "gpt-4o-mini").await;
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_millis(900));
     assert_eq!(answer.headers()["x-accel-buffering"], "no");
+    let text = answer.text().await.expect("a whole body");
+    assert!(text.starts_with(": keep-alive\n\n") && text.contains("upstream_timeout"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
@@ -162,14 +176,16 @@ async fn a_stream_that_breaks_at_the_provider_ends_with_an_error_event() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_that_breaks_at_the_provider_does_not_look_whole() {
+async fn a_whole_answer_that_breaks_at_the_provider_is_an_error_and_a_large_one_does_not_look_whole() {
     let upstream = upstream().await;
     let gateway = gateway_to(upstream.address).await;
-    for client in [client(), h2_client()] {
-        let answer = gateway.chat(&client, "up/sim-cut", false).send().await.expect("a head");
-        assert_eq!(answer.status(), 200);
-        answer.bytes().await.expect_err("the body must not end as if it were whole");
-    }
+    let answer = gateway.chat(&client(), "up/sim-cut", false).send().await.expect("a head");
+    assert_eq!(answer.status(), 502);
+    let large = Reply::whole(StatusCode::OK, "application/json", "x".repeat(400_000)).header("content-length", "500000");
+    upstream.simulator.reply("gpt-4o-mini", large);
+    let answer = gateway.chat(&h2_client(), "gpt-4o-mini", false).send().await.expect("a head");
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.expect_err("the body must not end as if it were whole");
     let log = gateway.log_of(2).await;
     assert!(log.iter().all(|l| l["error"] == "upstream_failed" && l["blame"] == "upstream"), "{log:#?}");
 }
@@ -194,8 +210,9 @@ async fn a_stream_that_falls_silent_ends_with_an_error_event_after_its_time() {
 async fn a_stream_that_takes_too_long_in_all_ends_with_an_error_event() {
     let upstream = upstream().await;
     let gateway = gateway_with(upstream.address, "timeouts: {total: 700ms}\n").await;
+    upstream.simulator.reply("gpt-4o-mini", Reply::events().bytes(frame("one")).part(Part::Hang));
     let begun = Instant::now();
-    let got = chat(&gateway, "up/sim-slow").await.bytes().await.expect("a whole body");
+    let got = chat(&gateway, "gpt-4o-mini").await.bytes().await.expect("a whole body");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(events(&got).last().expect("an event")["error"]["code"], "upstream_timeout");
 }
@@ -204,8 +221,13 @@ async fn a_stream_that_takes_too_long_in_all_ends_with_an_error_event() {
 async fn a_broken_responses_stream_ends_with_the_next_numbered_error_event() {
     let upstream = upstream().await;
     let gateway = gateway_with(upstream.address, "timeouts: {idle: 400ms}\n").await;
-    for (model, code) in [("up/sim-cut", "upstream_failed"), ("up/sim-hang-stream", "upstream_timeout")] {
-        let body = json!({ "model": model, "stream": true, "input": "Hello" });
+    let begins = concat!(
+        "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{}}\n\n",
+        "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":1,\"delta\":\"a\"}\n\n",
+    );
+    for (end, code) in [(Part::Cut, "upstream_failed"), (Part::Hang, "upstream_timeout")] {
+        upstream.simulator.reply("gpt-4o-mini", Reply::events().bytes(Bytes::from_static(begins.as_bytes())).part(end));
+        let body = json!({ "model": "gpt-4o-mini", "stream": true, "input": "Hello" });
         let got = open(&gateway, &client(), "/v1/responses", &body).await.bytes().await.expect("a whole body");
         let text = String::from_utf8_lossy(&got).into_owned();
         let events = events(&got);

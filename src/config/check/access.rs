@@ -144,7 +144,7 @@ impl Checker<'_> {
             name: KeyName::new(name),
             opaque: typed.opaque.unwrap_or(models.is_none()),
             models,
-            weight: 1,
+            weight: typed.weight.unwrap_or(1),
             revoked: typed.revoked.unwrap_or(false),
             expires,
             tags,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::provider::{Slots, base_url};
+use super::base_url::base_url;
+use super::provider::Slots;
 use super::{Checker, is_credential};
 use crate::config::Secret;
 use crate::config::error::Place;
@@ -20,6 +21,7 @@ const MICROSOFT: &str = "https://login.microsoftonline.com";
 pub(super) struct Typed {
     pub auth: Option<raw::ProviderAuth>,
     pub api_key: Option<At<Secret>>,
+    pub api_keys: Option<At<Vec<At<Secret>>>>,
     pub profile: Option<At<String>>,
     pub access_key_id: Option<At<Secret>>,
     pub secret_access_key: Option<At<Secret>>,
@@ -43,10 +45,62 @@ pub(super) struct Auth {
     pub scheme: AuthScheme,
     pub credential: Option<Secret>,
     pub header: Option<(HeaderName, HeaderValue)>,
+    /// Of `api_keys`, those behind the first.
+    pub others: Vec<(Secret, (HeaderName, HeaderValue))>,
 }
 
+// === impl Typed ===
+
+impl Typed {
+    fn key_name(&self) -> &'static str {
+        if self.api_keys.is_some() { "api_keys" } else { "api_key" }
+    }
+}
+
+// === impl Checker ===
+
 impl Checker<'_> {
-    pub(super) fn auth(&mut self, typed: Typed, vendor: &Vendor, slots: &Slots, entry: &Entry<'_>) -> Auth {
+    pub(super) fn auth(&mut self, mut typed: Typed, vendor: &Vendor, slots: &Slots, entry: &Entry<'_>) -> Auth {
+        let others = self.several(&mut typed, entry);
+        let name = typed.key_name();
+        let mut auth = self.one(typed, vendor, slots, entry);
+        // what is wrong with the first is wrong with all
+        if auth.header.is_some() {
+            auth.others = others
+                .into_iter()
+                .filter_map(|at| Some((at.value.clone(), self.credential(&at, name, &auth.scheme, entry.path)?)))
+                .collect();
+        }
+        auth
+    }
+
+    /// The first of `api_keys` takes the place of `api_key`; the others are given back.
+    fn several(&mut self, typed: &mut Typed, entry: &Entry<'_>) -> Vec<At<Secret>> {
+        let Some(list) = &mut typed.api_keys else { return Vec::new() };
+        let place = list.place;
+        let list = std::mem::take(&mut list.value);
+        let path = format!("{}.api_keys", entry.path);
+        if typed.api_key.is_some() {
+            let message = format!("{} has both \"api_key\" and \"api_keys\": remove one", entry.path);
+            self.faults.wrong(place, &path, message);
+        }
+        if list.is_empty() && !entry.missing_env {
+            self.faults.missing(place, &path, format!("{path} is empty: write one credential at least"));
+        }
+        let mut keys: Vec<At<Secret>> = Vec::with_capacity(list.len());
+        for at in list {
+            if keys.iter().any(|other| other.value.expose() == at.value.expose()) {
+                self.faults.wrong(at.place, &path, format!("{path}: a credential is written twice: remove one"));
+            } else {
+                keys.push(at);
+            }
+        }
+        let mut keys = keys.into_iter();
+        typed.api_key = typed.api_key.take().or(keys.next());
+        keys.collect()
+    }
+
+    fn one(&mut self, typed: Typed, vendor: &Vendor, slots: &Slots, entry: &Entry<'_>) -> Auth {
         self.foreign_keys(&typed, vendor, entry);
         let fetched = match &typed.auth {
             Some(raw::ProviderAuth { entra: Some(entra), header: None, .. }) => {
@@ -69,9 +123,11 @@ impl Checker<'_> {
             None if vendor.auth == VendorAuth::Google => {
                 if let Some(at) = &typed.api_key {
                     let message = format!(
-                        "{}.api_key: {} does not say how it is sent: write \"auth: {{header: x-goog-api-key}}\" or \"auth: \
+                        "{}.{}: {} does not say how it is sent: write \"auth: {{header: x-goog-api-key}}\" or \"auth: \
                          bearer\" beside it",
-                        entry.path, entry.kind
+                        entry.path,
+                        typed.key_name(),
+                        entry.kind
                     );
                     self.faults.wrong(at.place, entry.path, message);
                 }
@@ -80,7 +136,9 @@ impl Checker<'_> {
             None => None,
         };
         match fetched {
-            Some(scheme) => Auth { scheme: scheme.unwrap_or(AuthScheme::None), credential: None, header: None },
+            Some(scheme) => {
+                Auth { scheme: scheme.unwrap_or(AuthScheme::None), credential: None, header: None, others: Vec::new() }
+            }
             None => self.fixed(typed, vendor, entry),
         }
     }
@@ -93,8 +151,8 @@ impl Checker<'_> {
         let needs_key = (typed.auth.is_some() || !entry.own_url || vendor.base_url.is_none())
             && scheme != AuthScheme::None
             && (vendor.auth != VendorAuth::None || typed.auth.is_some());
-        let header = typed.api_key.as_ref().and_then(|at| self.credential(at, &scheme, path));
-        if typed.api_key.is_none() && needs_key && !entry.missing_env {
+        let header = typed.api_key.as_ref().and_then(|at| self.credential(at, typed.key_name(), &scheme, path));
+        if typed.api_key.is_none() && typed.api_keys.is_none() && needs_key && !entry.missing_env {
             let variable = vendor.env.first().map_or("API_KEY", String::as_str);
             let message = format!(
                 "{path} has no \"api_key\": write for example \"api_key: ${{{variable}}}\", or \"auth: none\" if it needs none"
@@ -104,7 +162,7 @@ impl Checker<'_> {
         let credential = typed.api_key.map(|at| at.value);
         // Without a credential there is nothing to send.
         let scheme = if credential.is_none() && !entry.missing_env { AuthScheme::None } else { scheme };
-        Auth { scheme, credential, header }
+        Auth { scheme, credential, header, others: Vec::new() }
     }
 
     fn scheme(&mut self, typed: Option<&raw::ProviderAuth>, vendor: &Vendor, path: &str) -> AuthScheme {
@@ -128,12 +186,19 @@ impl Checker<'_> {
         }
     }
 
-    fn credential(&mut self, at: &At<Secret>, auth: &AuthScheme, path: &str) -> Option<(HeaderName, HeaderValue)> {
+    /// `key`: the name of the key it was written under.
+    fn credential(
+        &mut self,
+        at: &At<Secret>,
+        key: &str,
+        auth: &AuthScheme,
+        path: &str,
+    ) -> Option<(HeaderName, HeaderValue)> {
         let text = at.value.expose();
         let (name, value) = match auth {
             AuthScheme::Header(name) => (name.clone(), text.to_owned()),
             AuthScheme::None => {
-                let message = format!("{path} has an \"api_key\" and \"auth: none\": remove one of them");
+                let message = format!("{path} has \"{key}\" and \"auth: none\": remove one of them");
                 self.faults.wrong(at.place, path, message);
                 return None;
             }
@@ -148,7 +213,7 @@ impl Checker<'_> {
             }
             _ => {
                 let message = format!(
-                    "{path}.api_key has a space, a line break or an unusual character: a key is printable ASCII without spaces"
+                    "{path}.{key} has a space, a line break or an unusual character: a key is printable ASCII without spaces"
                 );
                 self.faults.wrong(at.place, path, message);
                 None
@@ -158,10 +223,10 @@ impl Checker<'_> {
 
     /// One explicit way, else a key of the environment, else the usual chain: the order of AWS' own SDKs.
     fn aws(&mut self, typed: Typed, slots: &Slots, entry: &Entry<'_>) -> Auth {
-        let path = entry.path;
+        let (path, name) = (entry.path, typed.key_name());
         let ways = [typed.api_key.is_some(), typed.access_key_id.is_some(), typed.profile.is_some()];
         if ways.iter().filter(|way| **way).count() > 1 {
-            let message = format!("{path} has more than one of api_key, access_key_id and profile: keep one of them");
+            let message = format!("{path} has more than one of {name}, access_key_id and profile: keep one of them");
             self.faults.wrong(entry.place, path, message);
         }
         let has_id = typed.access_key_id.is_some();
@@ -200,12 +265,12 @@ impl Checker<'_> {
         };
         match bearer {
             Some(at) => {
-                let header = self.credential(&at, &AuthScheme::Bearer, path);
-                Auth { scheme: AuthScheme::Bearer, credential: Some(at.value), header }
+                let header = self.credential(&at, name, &AuthScheme::Bearer, path);
+                Auth { scheme: AuthScheme::Bearer, credential: Some(at.value), header, others: Vec::new() }
             }
             None => {
                 let scheme = AuthScheme::Aws(Aws { region: slots.region.as_str().into(), source });
-                Auth { scheme, credential: None, header: None }
+                Auth { scheme, credential: None, header: None, others: Vec::new() }
             }
         }
     }
@@ -283,7 +348,7 @@ impl Checker<'_> {
 
     fn no_key_beside_entra(&mut self, typed: &Typed, entry: &Entry<'_>) {
         if let Some(at) = &typed.api_key {
-            let message = format!("{} has an \"api_key\" and \"auth.entra\": remove one of them", entry.path);
+            let message = format!("{} has \"{}\" and \"auth.entra\": remove one of them", entry.path, typed.key_name());
             self.faults.wrong(at.place, entry.path, message);
         }
     }

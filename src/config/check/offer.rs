@@ -133,7 +133,7 @@ impl Checker<'_> {
 
 /// At the vendor's own address, or at a regional one below it.
 fn is_vendors(base: &BaseUrl, vendor: &Vendor) -> bool {
-    let Some(own) = vendor.base_url.as_deref().and_then(|url| super::provider::base_url(url).ok()) else {
+    let Some(own) = vendor.base_url.as_deref().and_then(|url| super::base_url::base_url(url).ok()) else {
         return true;
     };
     *base.host == *own.host || base.host.strip_suffix(&*own.host).is_some_and(|rest| rest.ends_with('.'))

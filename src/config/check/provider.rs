@@ -3,21 +3,17 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
-use sha2::{Digest, Sha256};
-use url::Url;
 
 use super::auth::{self, Entry};
-use super::{Checker, offer, proxy};
+use super::base_url::base_url;
+use super::identity::pool_key;
+use super::{Checker, Defaults, offer, pool, proxy};
 use crate::config::Secret;
 use crate::config::error::{Place, nearest, quote};
-use crate::config::policy::{Admission, BreakerPolicy};
+use crate::config::policy::Pool;
 use crate::config::raw::{self, At};
-use crate::config::snapshot::{
-    AuthScheme, AwsSource, BaseUrl, EntraProof, EntraSource, Google, HttpVersion, Provider, ProxyServer, StreamUsage,
-    Timeouts,
-};
+use crate::config::snapshot::{BaseUrl, HttpVersion, Provider, ProxyServer, StreamUsage};
 use crate::config::vendors::{self, Vendor};
-use crate::dialect::Operation;
 use crate::id::ProviderName;
 
 /// Headers that Tollgate sets itself, or that belong to one connection (RFC 9110 7.6.1).
@@ -35,7 +31,13 @@ const OWN_HEADERS: [HeaderName; 10] = [
 ];
 
 impl Checker<'_> {
-    pub(super) fn provider(&mut self, name: &At<String>, mut typed: raw::Provider, base: Timeouts) -> Option<Provider> {
+    /// `defaults`: what is written at the top.
+    pub(super) fn provider(
+        &mut self,
+        name: &At<String>,
+        mut typed: raw::Provider,
+        defaults: Defaults,
+    ) -> Option<Provider> {
         let path = format!("providers.{}", name.value);
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(word) {
@@ -43,7 +45,9 @@ impl Checker<'_> {
             self.faults.wrong(name.place, &path, message);
         }
         // Everything below is checked even when something above was wrong.
-        let timeouts = self.timeouts(base, typed.timeouts.as_ref(), &format!("{path}.timeouts"));
+        let timeouts = self.timeouts(defaults.timeouts, typed.timeouts.as_ref(), &format!("{path}.timeouts"));
+        let breaker = self.breaker(defaults.breaker, typed.breaker.as_ref(), &format!("{path}.breaker"));
+        let admission = self.admission(typed.limits.as_ref(), typed.queue.as_ref(), &format!("{path}.queue"));
         let headers = self.headers(typed.headers.take().unwrap_or_default(), &path);
         let ca = typed.ca.as_ref().and_then(|at| self.authority_file(at, &format!("{path}.ca")));
         let missing_env: Vec<String> = typed
@@ -53,39 +57,46 @@ impl Checker<'_> {
             .map(|at| at.value.clone())
             .filter(|variable| self.environment.get(variable).is_none_or(|v| v.is_empty()))
             .collect();
-        let own_url = typed.base_url.as_ref().map(|at| (at.place, base_url(&at.value)));
-        let (kind, vendor) = self.kind(name, typed.kind.as_ref(), own_url.is_some(), &path)?;
+        // an address of the operator's own
+        let own_url = typed.base_url.is_some() || typed.endpoints.is_some();
+        let (kind, vendor) = self.kind(name, typed.kind.as_ref(), own_url, &path)?;
 
-        let entry = Entry {
-            path: &path,
-            place: name.place,
-            kind: &kind,
-            own_url: own_url.is_some(),
-            missing_env: !missing_env.is_empty(),
-        };
+        let entry =
+            Entry { path: &path, place: name.place, kind: &kind, own_url, missing_env: !missing_env.is_empty() };
         let slots = self.slots(&typed, vendor, &entry);
-        let url = match own_url {
-            Some((_, Ok(url))) => Some(url),
-            Some((place, Err(why))) => {
-                self.faults.wrong(place, &path, format!("{path}.base_url {why}"));
-                None
-            }
-            None => match slots.base_url(vendor) {
-                // a slot that could not be filled has been told
-                Some(url) => base_url(&url).ok(),
-                None => {
-                    let message = format!(
-                        "{path} has no \"base_url\": {kind} has an address per customer, write it, e.g. \
-                         https://RESOURCE.openai.azure.com"
-                    );
-                    self.faults.missing(name.place, &path, message);
+        let vendors_url = slots.base_url(vendor).and_then(|url| base_url(&url).ok());
+        let pool = pool::Typed {
+            endpoints: typed.endpoints.take(),
+            balance: typed.balance.take(),
+            health: typed.health.take(),
+            ejection: typed.ejection.take(),
+            slow_start: typed.slow_start.take(),
+            base_url: typed.base_url.as_ref().map(|at| at.place),
+        };
+        let pool = self.pool(pool, vendors_url.as_ref(), &entry);
+        let url = match (&pool, &typed.base_url) {
+            (Some(pool), _) => pool.endpoints.first().map(|endpoint| endpoint.base.clone()),
+            (None, Some(at)) => match base_url(&at.value) {
+                Ok(url) => Some(url),
+                Err(why) => {
+                    self.faults.wrong(at.place, &path, format!("{path}.base_url {why}"));
                     None
                 }
             },
+            // a slot that could not be filled has been told
+            (None, None) => vendors_url,
         };
+        if url.is_none() && !own_url && slots.base_url(vendor).is_none() {
+            let message = format!(
+                "{path} has no \"base_url\": {kind} has an address per customer, write it, e.g. \
+                 https://RESOURCE.openai.azure.com"
+            );
+            self.faults.missing(name.place, &path, message);
+        }
         let auth = auth::Typed {
             auth: typed.auth,
             api_key: typed.api_key,
+            api_keys: typed.api_keys,
             profile: typed.profile,
             access_key_id: typed.access_key_id,
             secret_access_key: typed.secret_access_key,
@@ -114,7 +125,10 @@ impl Checker<'_> {
             Some(raw::Http::Two) => HttpVersion::Http2,
         };
         let url = url?;
-        let proxy = self.proxy(typed.proxy.as_ref(), &url, name.place, &path);
+        let proxy = match &pool {
+            None => self.proxy(typed.proxy.as_ref(), &url, name.place, &path),
+            Some(pool) => self.one_proxy(typed.proxy.as_ref(), pool, name.place, &path),
+        };
         // the entry's own headers win over the vendor's
         let default_headers = vendor_headers(vendor).filter(|(name, _)| headers.iter().all(|(own, _)| own != name));
         let mut provider = Provider {
@@ -138,15 +152,26 @@ impl Checker<'_> {
             ca,
             proxy,
             timeouts,
-            breaker: BreakerPolicy::default(),
-            admission: Admission::default(),
-            pool: None,
+            breaker,
+            admission,
+            pool,
             account: 0,
             accounts: Vec::new(),
             missing_env,
             pool_key: 0,
         };
         provider.pool_key = pool_key(&provider);
+        let accounts = auth.others.into_iter().enumerate().map(|(n, (credential, header))| {
+            let mut other = Provider {
+                credential: Some(credential),
+                credential_header: Some(header),
+                account: n + 1,
+                ..provider.clone()
+            };
+            other.pool_key = pool_key(&other);
+            Arc::new(other)
+        });
+        provider.accounts = accounts.collect();
         Some(provider)
     }
 
@@ -289,6 +314,20 @@ impl Checker<'_> {
             None
         })
     }
+
+    /// The same for all endpoints of a pool, since a provider has one.
+    fn one_proxy(&mut self, typed: Option<&At<Secret>>, pool: &Pool, place: Place, path: &str) -> Option<ProxyServer> {
+        let mut found = pool.endpoints.iter().map(|endpoint| self.proxy(typed, &endpoint.base, place, path));
+        let first = found.next()?;
+        if found.any(|other| other != first) {
+            let message = format!(
+                "{path}.proxy: by the variables of the environment some endpoints are reached through a proxy and others are \
+                 not: write \"proxy: off\", or the proxy"
+            );
+            self.faults.wrong(place, path, message);
+        }
+        first
+    }
 }
 
 /// What stands in the place of `{region}`, `{project}` and `{location}`; empty where the vendor has no such place.
@@ -325,117 +364,9 @@ fn vendor_headers(vendor: &Vendor) -> impl Iterator<Item = (HeaderName, HeaderVa
     vendor.headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
 }
 
-/// Splits a base URL. The error reads after the key's name and does not repeat the URL, which may hold a secret.
-pub(super) fn base_url(text: &str) -> Result<BaseUrl, String> {
-    let url = Url::parse(text.trim())
-        .map_err(|_| "is not a URL: write for example \"https://api.example.com/v1\"".to_owned())?;
-    let tls = match url.scheme() {
-        "https" => true,
-        "http" => false,
-        _ => return Err("has an unknown scheme: write \"https://...\" or \"http://...\"".to_owned()),
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds credentials: move them to \"api_key\" or \"headers\"".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("has a query or a fragment: end it at the path".to_owned());
-    }
-    let host =
-        host_text(&url).ok_or_else(|| "has no host: write for example \"https://api.example.com/v1\"".to_owned())?;
-    let path = url.path().trim_end_matches('/');
-    if let Some(operation) = Operation::ALL.iter().find(|operation| path.ends_with(operation.path())) {
-        return Err(format!("ends with \"{}\", which Tollgate adds itself: leave it out", operation.path()));
-    }
-    let shown_host = url.host_str().unwrap_or_default();
-    let authority = match url.port() {
-        Some(port) => format!("{shown_host}:{port}"),
-        None => shown_host.to_owned(),
-    };
-    Ok(BaseUrl {
-        tls,
-        host: host.into(),
-        port: url.port_or_known_default().unwrap_or(if tls { 443 } else { 80 }),
-        authority: HeaderValue::from_str(&authority).map_err(|_| "has an unusual host name".to_owned())?,
-        path: path.into(),
-    })
-}
-
-/// The host, without the brackets of an IPv6 address; never empty.
-pub(super) fn host_text(url: &Url) -> Option<String> {
-    let host = match url.host()? {
-        url::Host::Domain(name) => name.to_ascii_lowercase(),
-        url::Host::Ipv4(ip) => ip.to_string(),
-        url::Host::Ipv6(ip) => ip.to_string(),
-    };
-    (!host.is_empty()).then_some(host)
-}
-
-/// Two providers share connections only when all of this is the same. Pingora's own key has neither authorities nor
-/// credentials in it (PeerOptions::group_key is there for that).
-fn pool_key(provider: &Provider) -> u64 {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        // The length first, so that no two lists of parts look alike.
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(provider.name.as_str().as_bytes());
-    part(&[u8::from(provider.base.tls)]);
-    part(provider.base.host.as_bytes());
-    part(&provider.base.port.to_be_bytes());
-    part(provider.ca.as_deref().unwrap_or_default());
-    part(provider.credential.as_ref().map_or("", Secret::expose).as_bytes());
-    for text in who_asks(&provider.auth) {
-        part(text.as_bytes());
-    }
-    part(match provider.http {
-        HttpVersion::Http1 => b"1",
-        HttpVersion::Http2 => b"2",
-        HttpVersion::Auto => b"auto",
-    });
-    if let Some(proxy) = &provider.proxy {
-        part(proxy.host.as_bytes());
-        part(&proxy.port.to_be_bytes());
-        part(proxy.authorization.as_ref().map_or("", Secret::expose).as_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let (first, _) = digest.split_first_chunk::<8>().expect("32 bytes hold 8");
-    u64::from_be_bytes(*first)
-}
-
-/// The identity behind credentials that are fetched.
-fn who_asks(auth: &AuthScheme) -> Vec<&str> {
-    match auth {
-        AuthScheme::Bearer | AuthScheme::Header(_) | AuthScheme::None => Vec::new(),
-        AuthScheme::Aws(aws) => match &aws.source {
-            AwsSource::Keys { access_key_id, secret_access_key, session_token } => {
-                let token = session_token.as_ref().map_or("", Secret::expose);
-                vec!["keys", access_key_id.expose(), secret_access_key.expose(), token]
-            }
-            AwsSource::Profile(name) => vec!["profile", name],
-            AwsSource::Chain => vec!["chain"],
-        },
-        AuthScheme::Google(Google::Key(key)) => vec!["key", key.expose()],
-        AuthScheme::Google(Google::Default) => vec!["default"],
-        AuthScheme::Entra(entra) => match &entra.source {
-            EntraSource::Application { token_url, client_id, proof } => {
-                let proof = match proof {
-                    EntraProof::Secret(secret) => secret.expose(),
-                    EntraProof::TokenFile(path) => path.to_str().unwrap_or_default(),
-                };
-                vec!["application", token_url, client_id, proof, &entra.scope]
-            }
-            EntraSource::ManagedIdentity { client_id } => {
-                vec!["identity", client_id.as_deref().unwrap_or_default(), &entra.scope]
-            }
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn every_vendor_has_a_good_base_url_and_header() {
@@ -452,45 +383,6 @@ mod tests {
             for path in vendor.rows().flat_map(|row| row.paths.values().chain(row.stream_paths.values())) {
                 let filled = slots.fill(path).replace("{model}", "").replace("{name}", "");
                 assert!((path.starts_with('/') || path.starts_with("../")) && !filled.contains('{'), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_base_url_is_split_once() {
-        let url = base_url("https://API.Example.com/v1/").unwrap();
-        assert_eq!((url.tls, &*url.host, url.port, &*url.path), (true, "api.example.com", 443, "/v1"));
-        assert_eq!(url.authority, "api.example.com");
-        let url = base_url("http://[::1]:11434").unwrap();
-        assert_eq!((url.tls, &*url.host, url.port, &*url.path), (false, "::1", 11434, ""));
-        assert_eq!(url.authority, "[::1]:11434");
-    }
-
-    #[test]
-    fn what_is_no_base_url_is_refused_without_repeating_it() {
-        for text in [
-            "",
-            "api.example.com/v1",
-            "ftp://example.com",
-            "https://",
-            "https://user:canary@example.com",
-            "https://example.com/v1?key=canary",
-            "https://example.com/#canary",
-            "https://exa mple.com/canary",
-            "https://example.com/v1/chat/completions",
-            "file:///etc/canary",
-        ] {
-            let why = base_url(text).unwrap_err();
-            assert!(!why.contains("canary"), "{why}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_base_url_with_a_host_or_refused(text in "(https?://)?[a-z0-9:/@?#\\[\\]. %-]{0,30}") {
-            if let Ok(url) = base_url(&text) {
-                prop_assert!(!url.host.is_empty());
-                prop_assert!(!url.path.ends_with('/'));
             }
         }
     }

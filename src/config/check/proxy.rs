@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str) -> Result<ProxyServer, String> {
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong.to_owned());
     }
-    let host = super::provider::host_text(&url).ok_or_else(|| wrong.to_owned())?;
+    let host = super::base_url::host_text(&url).ok_or_else(|| wrong.to_owned())?;
     let authorization = (!url.username().is_empty() || url.password().is_some()).then(|| {
         // RFC 7617: the user's name and password, decoded, joined by a colon.
         let mut pair = percent_decoded(url.username());
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn base(url: &str) -> BaseUrl {
-        crate::config::check::provider::base_url(url).unwrap()
+        crate::config::check::base_url::base_url(url).unwrap()
     }
 
     fn chosen(url: &str, variables: &[(&str, &str)]) -> Option<String> {

@@ -86,10 +86,63 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         provider("{kind: vllm, ca: nowhere.pem}"),
         provider("{kind: vllm, api_key: a, headers: {Authorization: b}}"),
         with("models: {m: gpt-5, n: opnai/gpt, \"o p\": openai/x, q: \"openai/a b\"}"),
+        with(
+            "models: {m: {}, n: {target: openai/x, targets: [openai/x]}, o: {targets: []}, p: {targets: [{priority: 1}]}}",
+        ),
+        with(
+            "models: {m: {target: openai/x, strategy: priorty, affinity: prefx, on_loss: maybe, hedge: p59, continue: perhaps}}",
+        ),
+        with("models: {m: {targets: [openai/x, {model: openai/y, weight: -1, priority: 0}, openai/x]}}"),
+        with("models: {m: {targets: [{model: openai/x, weight: 0}, {model: openai/y, weight: 0}]}}"),
+        with("models: {smart: openai/x, m: smrt, n: nowhere, o: {targets: [opnai/x, smart]}}"),
+        with("models: {a: b, b: {targets: [openai/x, c]}, c: a, d: d, e: a}"),
+        with(
+            "models: {\"a*b*\": openai/x, \"a *\": openai/x, b: openai/*, c: \"d-*\", \"d-*\": openai/*, \"e-*\": openai/*-*}",
+        ),
+        with("models: {m: {target: openai/x, fallback: {context_length: lnog, content_filter: m}}, long: openai/y}"),
+        with(
+            "models: {m: {target: openai/x, fallback: {context_length: n}}, n: {target: openai/y, fallback: {context_length: m}}}",
+        ),
+        with("models: {\"g-*\": {target: openai/*, fallback: {context_length: g-long, content_filter: \"g-*\"}}}"),
+        with(
+            "strict: true\nmodels: {m: {target: openai/x, fallback: {context_length: openai/y, content_filter: nobody/z}}}",
+        ),
+        with(
+            "models: {m: {target: openai/x, affinity: {header: \"a b\"}, hedge: 0s, timeouts: {tls: 0}}, n: {target: openai/x, affinity: {heder: x}}}",
+        ),
+        with(
+            "models: {m: {target: openai/x, price: {input: -1, cached_input: 0.0000001, output: 1e3}}, n: {target: openai/x, price: {input: 1}}}",
+        ),
+        with("models: {m: {target: openai/x, info: {context: 0, vision: perhaps, colour: true}}}"),
+        with("retry: {attempts: 0, on: [conect, 42, 6xx, 200, timeout], budget: 101%, backoff: 9s}"),
+        with(
+            "breaker: {failures: -1, cooldown: 0, probes: 0, rate: {percent: 0%, window: 0}}\nmodels: {m: {target: openai/x, breaker: of}}",
+        ),
+        provider("{kind: vllm, endpoints: []}"),
+        provider("{kind: vllm, endpoints: [canary, \"https://u:canary@h\", ftp://h]}"),
+        provider("{kind: vllm, endpoints: [http://a:1, https://b:1, http://c:1/v2, http://a:1/v1]}"),
+        provider(
+            "{kind: vllm, endpoints: [{url: http://a:1, weight: 0}, {weight: 1}], base_url: http://a:1, balance: p2, health: {interval: 5s}}",
+        ),
+        provider("{kind: vllm, balance: hash, health: /x, ejection: off, slow_start: 1s}"),
+        provider(
+            "{kind: vllm, endpoints: [http://a:1], health: {path: x, timeout: 0}, ejection: {max: 150%, time: 0}}",
+        ),
+        provider("{kind: vllm, limits: {rpm: 0, tokens: 1}, queue: none}"),
+        provider("{kind: vllm, api_key: canary-a, api_keys: [canary-b]}"),
+        provider("{kind: openai, api_keys: []}"),
+        provider("{kind: openai, api_keys: [canary, \"canary b\", canary]}"),
+        provider(
+            "{kind: bedrock, region: eu-west-1, api_keys: [canary], access_key_id: canary-a, secret_access_key: canary-b}",
+        ),
+        provider("{kind: vertex, project: p, api_keys: [canary]}"),
+        provider("{kind: vllm, auth: none, api_keys: [canary]}"),
+        provider("{kind: vllm, auth: {entra: managed_identity}, api_keys: [canary]}"),
         with("opaque: {provider: x}"),
         key("{key: 0123456789abcdef}"),
         key("{name: a}"),
         key("{name: a, key: short}"),
+        key("{name: a, key: 0123456789abcdef, weight: 0}"),
         key("{name: a, key: \"0123456789 abcdef\"}"),
         key("{name: a, key: sk-tg-0123456789abcdef}"),
         key("{name: a, hash: \"hmac-sha256:00\"}"),

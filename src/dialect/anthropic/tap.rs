@@ -29,10 +29,20 @@ impl Watch for Tap {
                     self.seen.output_frames += 1;
                     self.seen.output_began = true;
                 }
-                "message_start" | "message_delta" => self.read_usage(data),
+                "message_start" => self.read_usage(data),
+                "message_delta" => {
+                    self.read_usage(data);
+                    self.seen.output_began = true;
+                }
                 "message_stop" => self.seen.ended = true,
                 "error" => self.seen.failed = true,
-                _ => {}
+                // a text that begins says nothing yet, a tool that is called does
+                "content_block_start" => {
+                    let empty = [&b"\"type\":\"text\""[..], b"\"type\":\"thinking\"", b"\"type\": \"text\"", b"\"type\": \"thinking\""];
+                    self.seen.output_began |= empty.iter().all(|kind| memmem::find(data, kind).is_none());
+                }
+                "ping" | "" => {}
+                _ => self.seen.output_began = true,
             }
         }
         Some(frame)

@@ -33,23 +33,11 @@ struct Chunk<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(default, borrow)]
-    delta: Option<Delta<'a>>,
+    delta: Option<&'a RawValue>,
     #[serde(default, borrow)]
     text: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
     #[serde(default, borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    refusal: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    function_call: Option<&'a RawValue>,
-    #[serde(default, borrow, alias = "reasoning")]
-    reasoning_content: Option<&'a RawValue>,
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -96,11 +84,17 @@ impl Tap {
                 }
             }
             "error" => self.seen.failed = true,
+            // the life cycle's opening: nothing of the answer itself
+            "response.created"
+            | "response.queued"
+            | "response.in_progress"
+            | "response.output_item.added"
+            | "response.content_part.added"
+            | "response.reasoning_summary_part.added"
+            | "" => {}
             _ => {
-                if name.ends_with(".delta") {
-                    self.seen.output_frames += 1;
-                    self.seen.output_began = true;
-                }
+                self.seen.output_frames += u64::from(name.ends_with(".delta"));
+                self.seen.output_began = true;
             }
         }
     }
@@ -141,15 +135,13 @@ impl crate::dialect::Tap for Tap {
 }
 
 impl Choice<'_> {
+    /// Anything but the role, of which nothing is known yet: vendors have members of their own.
     fn has_output(&self) -> bool {
-        let some = |v: Option<&RawValue>| v.is_some_and(|v| !matches!(v.get(), "null" | "\"\"" | "[]"));
-        some(self.text)
-            || self.delta.as_ref().is_some_and(|d| {
-                some(d.content)
-                    || some(d.refusal)
-                    || some(d.tool_calls)
-                    || some(d.function_call)
-                    || some(d.reasoning_content)
+        let some = |v: &str| !matches!(v, "null" | "\"\"" | "[]");
+        self.text.is_some_and(|text| some(text.get()))
+            || self.finish_reason.is_some_and(|reason| some(reason.get()))
+            || self.delta.and_then(|delta| Object::scan(delta.get().as_bytes()).ok()).is_some_and(|delta| {
+                delta.members.iter().any(|m| m.name != "role" && some(&delta.text[m.value.clone()]))
             })
     }
 }

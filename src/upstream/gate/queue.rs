@@ -1,0 +1,205 @@
+//! Who waits, and whose turn it is: a first-come line for each key, and turns between the lines in proportion to weight over cost.
+//!
+//! Start-time fair queueing (Goyal, Vin, Cheng 1996): a line stands at a mark, its turn moves the mark on by cost over weight, and the line with
+//! the lowest mark is next. A line that comes back stands where it stood, or where the turns are now if that is later: nobody saves up turns.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::limits::Load;
+
+/// A turn of cost 1 and weight 1.
+const TURN: u64 = 1 << 20;
+/// Cost of a turn, in hundredths of a usual call's.
+pub const USUAL: u64 = 100;
+/// Empty lines are remembered up to so many beyond the waiting ones, for where they stood.
+const SPARE: usize = 256;
+
+#[derive(Debug)]
+pub struct Queue<W> {
+    lines: HashMap<u64, Line<W>, ahash::RandomState>,
+    /// Those with somebody in them.
+    turns: BTreeSet<(u64, u64)>,
+    /// The mark of the last turn.
+    now: u64,
+    len: usize,
+    tokens: u64,
+    /// Of all lines with somebody in them.
+    weights: u64,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Line<W> {
+    mark: u64,
+    weight: u32,
+    waiting: VecDeque<Waiting<W>>,
+    tokens: u64,
+    /// Sum of those who wait.
+    cost: u64,
+}
+
+#[derive(Debug)]
+pub struct Waiting<W> {
+    id: u64,
+    pub tokens: u64,
+    cost: u64,
+    pub waiter: W,
+}
+
+// === impl Queue ===
+
+impl<W> Default for Queue<W> {
+    fn default() -> Self {
+        Queue {
+            lines: HashMap::default(),
+            turns: BTreeSet::new(),
+            now: 0,
+            len: 0,
+            tokens: 0,
+            weights: 0,
+            next_id: 0,
+        }
+    }
+}
+
+impl<W> Queue<W> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All who wait.
+    pub fn load(&self) -> Load {
+        Load { calls: self.len as u64, tokens: self.tokens }
+    }
+
+    /// What would go before a newcomer of this key.
+    pub fn ahead(&self, key: u64, weight: u32) -> Load {
+        let own = self.lines.get(&key);
+        let weight = u64::from(weight.max(1));
+        let mark = own.map_or(self.now, |line| line.mark.max(self.now));
+        let mine = mark.saturating_add(own.map_or(0, |line| line.cost).saturating_mul(TURN) / USUAL / weight);
+        let mut ahead = own.map_or(Load::default(), |line| line.load());
+        for &(mark, other) in &self.turns {
+            // those behind stand at higher marks still
+            if (mark, other) >= (mine, key) {
+                break;
+            }
+            let Some(line) = self.lines.get(&other).filter(|_| other != key) else { continue };
+            let load = line.load();
+            let step = (line.cost.saturating_mul(TURN) / USUAL / load.calls.max(1) / u64::from(line.weight)).max(1);
+            let turns = ((mine - mark) / step + 1).min(load.calls);
+            ahead.calls += turns;
+            ahead.tokens = ahead.tokens.saturating_add(load.tokens / load.calls.max(1) * turns);
+        }
+        ahead
+    }
+
+    /// Stand in line. The number with which to leave it again.
+    pub fn push(&mut self, key: u64, weight: u32, tokens: u64, cost: u64, waiter: W) -> u64 {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.forget();
+        let line = self.lines.entry(key).or_insert_with(Line::new);
+        if line.waiting.is_empty() {
+            line.mark = line.mark.max(self.now);
+            self.turns.insert((line.mark, key));
+        } else {
+            self.weights -= u64::from(line.weight);
+        }
+        line.weight = weight.max(1);
+        self.weights += u64::from(line.weight);
+        line.waiting.push_back(Waiting { id, tokens, cost, waiter });
+        line.tokens = line.tokens.saturating_add(tokens);
+        line.cost += cost;
+        self.len += 1;
+        self.tokens = self.tokens.saturating_add(tokens);
+        id
+    }
+
+    /// Tokens of the one whose turn it is.
+    pub fn next_tokens(&self) -> Option<u64> {
+        let (_, key) = self.turns.first()?;
+        self.lines.get(key)?.waiting.front().map(|first| first.tokens)
+    }
+
+    /// The one whose turn it is goes.
+    pub fn pop(&mut self) -> Option<Waiting<W>> {
+        let (mark, key) = self.turns.pop_first()?;
+        self.now = self.now.max(mark);
+        let line = self.lines.get_mut(&key)?;
+        let first = line.waiting.pop_front()?;
+        line.mark = mark.saturating_add((first.cost.saturating_mul(TURN) / USUAL / u64::from(line.weight)).max(1));
+        let mark = line.mark;
+        self.gone(key, &first);
+        if self.lines.get(&key).is_some_and(|line| !line.waiting.is_empty()) {
+            self.turns.insert((mark, key));
+        }
+        Some(first)
+    }
+
+    /// One leaves before its turn. `None`: it is not there any more.
+    pub fn remove(&mut self, key: u64, id: u64) -> Option<Waiting<W>> {
+        let line = self.lines.get_mut(&key)?;
+        let at = line.waiting.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
+        let left = line.waiting.remove(at)?;
+        let mark = line.mark;
+        self.gone(key, &left);
+        if self.lines.get(&key).is_some_and(|line| line.waiting.is_empty()) {
+            self.turns.remove(&(mark, key));
+        }
+        Some(left)
+    }
+
+    /// Make place for a newcomer when `depth` are waiting: the last of the line most over its share, if the newcomer's has less than its own.
+    pub fn displace(&mut self, key: u64, weight: u32, depth: u32) -> Option<Waiting<W>> {
+        let own = self.lines.get(&key).filter(|line| !line.waiting.is_empty());
+        let (own_len, own_weight) = own.map_or((0, weight.max(1)), |line| (line.waiting.len(), line.weight));
+        let weights = self.weights + if own.is_some() { 0 } else { u64::from(own_weight) };
+        let share = |weight: u32| (f64::from(depth) * f64::from(weight) / weights.max(1) as f64).max(1.0);
+        if (own_len + 1) as f64 > share(own_weight) {
+            return None;
+        }
+        let over = |line: &Line<W>| line.waiting.len() as f64 - share(line.weight);
+        let lines = self.turns.iter().filter_map(|(_, other)| Some((*other, self.lines.get(other)?)));
+        let (most, line) = lines.max_by(|a, b| over(a.1).total_cmp(&over(b.1))).filter(|(_, line)| over(line) > 0.0)?;
+        let last = line.waiting.back()?.id;
+        self.remove(most, last)
+    }
+
+    fn gone(&mut self, key: u64, gone: &Waiting<W>) {
+        self.len -= 1;
+        self.tokens -= gone.tokens.min(self.tokens);
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.tokens -= gone.tokens.min(line.tokens);
+            line.cost -= gone.cost;
+            if line.waiting.is_empty() {
+                self.weights -= u64::from(line.weight);
+            }
+        }
+    }
+
+    /// Empty lines that stand where the turns are now say nothing any more; of others too many are not kept.
+    fn forget(&mut self) {
+        if self.lines.len() > self.turns.len() + SPARE {
+            let now = self.now;
+            self.lines.retain(|_, line| !line.waiting.is_empty() || line.mark > now);
+            if self.lines.len() > self.turns.len() + SPARE {
+                self.lines.retain(|_, line| !line.waiting.is_empty());
+            }
+        }
+    }
+}
+
+impl<W> Line<W> {
+    fn new() -> Self {
+        Line { mark: 0, weight: 1, waiting: VecDeque::new(), tokens: 0, cost: 0 }
+    }
+
+    fn load(&self) -> Load {
+        Load { calls: self.waiting.len() as u64, tokens: self.tokens }
+    }
+}
