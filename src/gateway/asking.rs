@@ -168,8 +168,7 @@ fn betas(headers: &HeaderMap, lost: &mut Lost, operation: Operation, target: &Ta
 
 /// The body of the splice lane, and whether usage was asked for by us.
 fn spliced(envelope: &Envelope, operation: Operation, target: &Target) -> (Spliced, bool) {
-    let ask_usage =
-        envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
+    let ask_usage = envelope.stream && usage_is_optional(operation) && target.provider.stream_usage == StreamUsage::Ask;
     let manners = target.provider.offer(&target.model).map(|offer| &offer.manners);
     let version = manners.and_then(|m| m.anthropic_version.as_deref()).filter(|_| operation == Operation::Messages);
     let patches = match version {

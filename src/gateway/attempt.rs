@@ -118,12 +118,7 @@ struct Outcome<'a> {
 }
 
 /// Ask. `Ok` once there is something to send to the client.
-pub async fn begin(
-    shared: &Shared,
-    question: &Question<'_>,
-    ready: Ready,
-    deadline: Instant,
-) -> Result<Begun, Lost> {
+pub async fn begin(shared: &Shared, question: &Question<'_>, ready: Ready, deadline: Instant) -> Result<Begun, Lost> {
     let Ready { index, asked, mut flight, ticket } = ready;
     let mut seen = Seen::default();
     let deadline = deadline.min(flight.begun + asked.target.timeouts.total);
@@ -278,7 +273,9 @@ impl Failed {
     pub fn class(&self) -> Class {
         match self.error.kind {
             Kind::UpstreamRefused { reason, .. } => match reason {
-                Refused::BadRequest | Refused::TooLarge | Refused::ContextLength | Refused::ContentFilter => Class::Caller,
+                Refused::BadRequest | Refused::TooLarge | Refused::ContextLength | Refused::ContentFilter => {
+                    Class::Caller
+                }
                 Refused::Auth | Refused::Permission | Refused::NotFound | Refused::Billing => Class::Target,
                 Refused::RateLimit | Refused::Overloaded | Refused::Timeout | Refused::ServerError => Class::Transient,
             },

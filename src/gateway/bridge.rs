@@ -105,12 +105,7 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
 }
 
 /// Read a reply up to its first output.
-pub async fn begin(
-    line: &Line<'_>,
-    mut reply: Reply,
-    speech: &Speech,
-    seen: &mut Seen,
-) -> Result<Beginning, Failed> {
+pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mut Seen) -> Result<Beginning, Failed> {
     let (inbound, outbound) = codecs(line.operation(), speech.to).map_err(Failed::of)?;
     if reply.status() >= 300 {
         return Err(refused(line, outbound, reply, seen).await);

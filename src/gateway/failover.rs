@@ -22,8 +22,8 @@ use super::proxy::Shared;
 use super::{bridge, splice};
 use crate::call::{Call, Tried};
 use crate::config::policy::HedgeAfter;
-use crate::dialect::envelope::Envelope;
 use crate::dialect;
+use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Refused, Result};
 use crate::route::{Gauge, Gauges, Plan, Target};
 use crate::upstream::breaker::Phase;
@@ -159,7 +159,12 @@ impl<'a> Chase<'a> {
     }
 
     /// The next target that may be asked now, asked about with its own words. `None`: none is left.
-    async fn ready(&mut self, session: &mut Session, call: &mut Call, client: &mut Client<'_>) -> Result<Option<Ready>> {
+    async fn ready(
+        &mut self,
+        session: &mut Session,
+        call: &mut Call,
+        client: &mut Client<'_>,
+    ) -> Result<Option<Ready>> {
         while let Some((index, wait)) = self.next(Instant::now()) {
             if !wait.is_zero() {
                 if Instant::now() + wait >= self.deadline {
@@ -201,14 +206,7 @@ impl<'a> Chase<'a> {
     }
 
     /// Everything is there: the try begins.
-    fn go(
-        &mut self,
-        call: &mut Call,
-        index: usize,
-        asked: Asked,
-        flight: Flight,
-        ticket: Ticket,
-    ) -> Ready {
+    fn go(&mut self, call: &mut Call, index: usize, asked: Asked, flight: Flight, ticket: Ticket) -> Ready {
         flight.track.retries.deposit(self.plan.policy.retry.budget);
         self.tries[index].asked += 1;
         self.left = self.left.saturating_sub(1);
@@ -380,7 +378,11 @@ impl<'a> Chase<'a> {
         tried.spent = !again;
         if again {
             let retry = &self.plan.policy.retry;
-            let wait = backoff(retry, tried.asked.saturating_sub(1), crate::balance::mix(self.question.seed ^ u64::from(call.attempts)));
+            let wait = backoff(
+                retry,
+                tried.asked.saturating_sub(1),
+                crate::balance::mix(self.question.seed ^ u64::from(call.attempts)),
+            );
             let asked_for = failed.retry_after().unwrap_or_default();
             // longer than we would wait: the caller is told instead
             tried.spent = asked_for > retry.max_backoff;

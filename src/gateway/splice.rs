@@ -58,12 +58,7 @@ pub struct Events {
 }
 
 /// Read a reply up to its first output.
-pub async fn begin(
-    line: &Line<'_>,
-    reply: Reply,
-    added_usage: bool,
-    seen: &mut Seen,
-) -> Result<Beginning, Failed> {
+pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut Seen) -> Result<Beginning, Failed> {
     match reply.status() {
         400.. => Err(refusal(line, reply, seen).await),
         300..=399 => Err(Failed::new(
@@ -118,7 +113,11 @@ fn is_answer(line: &Line<'_>, head: &HeaderMap, body: &[u8], read: bool) -> Resu
     if let Some(encoding) = head.get(http::header::CONTENT_ENCODING) {
         // encoded although that was not asked for: the client may know how to read it, if it is what it says
         let gzip = encoding.as_bytes().eq_ignore_ascii_case(b"gzip");
-        return if gzip && !body.starts_with(&[0x1f, 0x8b]) { Err(no_answer("a body that is not gzip")) } else { Ok(()) };
+        return if gzip && !body.starts_with(&[0x1f, 0x8b]) {
+            Err(no_answer("a body that is not gzip"))
+        } else {
+            Ok(())
+        };
     }
     if body.is_empty() {
         return Err(no_answer("no body"));
@@ -264,12 +263,7 @@ fn keep_tail(tail: &mut BytesMut, chunk: &[u8]) {
 // === an event stream ===
 
 impl Events {
-    async fn begin(
-        line: &Line<'_>,
-        upstream: Reply,
-        added_usage: bool,
-        seen: &mut Seen,
-    ) -> Result<Beginning, Failed> {
+    async fn begin(line: &Line<'_>, upstream: Reply, added_usage: bool, seen: &mut Seen) -> Result<Beginning, Failed> {
         let mut events = Events {
             head: reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?,
             upstream,
@@ -297,7 +291,10 @@ impl Events {
                 return Err(said_error(line, &sse::Event::read(&frame).data.unwrap_or_default()));
             }
             if events.done && !(tapped.ended && events.spoke) {
-                return Err(Failed::of(Error::new(Kind::UpstreamFailed, "The provider's stream ended before it began.")));
+                return Err(Failed::of(Error::new(
+                    Kind::UpstreamFailed,
+                    "The provider's stream ended before it began.",
+                )));
             }
             if (tapped.ended && events.spoke) || events.held_bytes > HELD {
                 return Ok(Beginning::Events(events));

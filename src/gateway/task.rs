@@ -55,12 +55,7 @@ impl Questions {
 }
 
 /// Carry a question to a provider.
-pub async fn carry(
-    line: &Line<'_>,
-    asking: &Asking,
-    questions: &Questions,
-    seen: &mut Seen,
-) -> Result<Whole, Failed> {
+pub async fn carry(line: &Line<'_>, asking: &Asking, questions: &Questions, seen: &mut Seen) -> Result<Whole, Failed> {
     let mut replies = Vec::with_capacity(questions.bodies.len());
     let mut tokens: Option<u64> = None;
     for body in &questions.bodies {
@@ -70,8 +65,7 @@ pub async fn carry(
     }
     let texts: Vec<&[u8]> = replies.iter().map(|reply| &**reply).collect();
     let reply_to = line.question.reply_to();
-    let answered =
-        task::answer(&questions.asked, &texts, &reply_to, tokens).map_err(|e| Failed::of(garbled(e)))?;
+    let answered = task::answer(&questions.asked, &texts, &reply_to, tokens).map_err(|e| Failed::of(garbled(e)))?;
     let mut lost = Lost::default();
     book(&mut lost, b"", &answered.losses, "reply.", OnLoss::Report).map_err(Failed::of)?;
     whole(answered.body, answered.usage, lost, false)
@@ -124,12 +118,7 @@ impl Counting {
 }
 
 /// Count the tokens of a conversation: asked of the provider where it counts in its own way, else estimated here.
-pub async fn count(
-    line: &Line<'_>,
-    asking: &Asking,
-    counting: &Counting,
-    seen: &mut Seen,
-) -> Result<Whole, Failed> {
+pub async fn count(line: &Line<'_>, asking: &Asking, counting: &Counting, seen: &mut Seen) -> Result<Whole, Failed> {
     let counted = match counting {
         Counting::Here(counted) => *counted,
         Counting::There { counts, body } => {
@@ -177,12 +166,7 @@ pub fn grammar(of: Operation) -> Dialect {
     }
 }
 
-fn whole(
-    body: Vec<u8>,
-    usage: Option<crate::chat::Usage>,
-    lost: Lost,
-    estimated: bool,
-) -> Result<Whole, Failed> {
+fn whole(body: Vec<u8>, usage: Option<crate::chat::Usage>, lost: Lost, estimated: bool) -> Result<Whole, Failed> {
     let body = Bytes::from(body);
     let head = || -> pingora::Result<ResponseHeader> {
         let mut head = ResponseHeader::build_no_case(200, Some(12))?;

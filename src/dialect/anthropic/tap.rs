@@ -38,7 +38,12 @@ impl Watch for Tap {
                 "error" => self.seen.failed = true,
                 // a text that begins says nothing yet, a tool that is called does
                 "content_block_start" => {
-                    let empty = [&b"\"type\":\"text\""[..], b"\"type\":\"thinking\"", b"\"type\": \"text\"", b"\"type\": \"thinking\""];
+                    let empty = [
+                        &b"\"type\":\"text\""[..],
+                        b"\"type\":\"thinking\"",
+                        b"\"type\": \"text\"",
+                        b"\"type\": \"thinking\"",
+                    ];
                     self.seen.output_began |= empty.iter().all(|kind| memmem::find(data, kind).is_none());
                 }
                 "ping" | "" => {}

@@ -99,7 +99,9 @@ impl Bucket {
         let most = match self.refill {
             Refill::Steady { rate } => left + rate * age.as_secs_f64(),
             // said of a window that has ended
-            Refill::Window { .. } if self.renewed.is_some_and(|at| now.saturating_duration_since(at) < age) => self.limit,
+            Refill::Window { .. } if self.renewed.is_some_and(|at| now.saturating_duration_since(at) < age) => {
+                self.limit
+            }
             Refill::Window { .. } => left,
         };
         let least = missing.map_or(-self.limit, |missing| left - missing);

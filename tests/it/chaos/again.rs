@@ -24,7 +24,7 @@ async fn a_target_that_fails_once_is_asked_again_where_that_may_help() {
         models.push_str(&format!("  {name}: {{targets: [p-{name}/{MODEL}]}}\n"));
     }
     let yaml = format!(
-        "timeouts: {{{TIMEOUTS}, first_token: 2s, write: 1500ms}}\nretry: {{attempts: 2, backoff: 100ms, budget: 100%}}\nbreaker: off\n\
+        "timeouts: {{{TIMEOUTS}}}\nretry: {{attempts: 2, backoff: 100ms, budget: 100%}}\nbreaker: off\n\
          keys: [{{name: test, key: {KEY}}}]\nproviders:\n{providers}models:\n{models}"
     );
     let gateway = Gateway::start(&yaml, &[]).await;
@@ -64,13 +64,11 @@ fn fits(cell: &Cell, told: &Told, attempts: Option<usize>) -> bool {
     match cell.class {
         Class::Served => served && once,
         Class::Error => served && twice,
+        // it asks for more time than there is
+        Class::Next(_) if cell.fault.rests => matches!(told, Told::Refused(_)) && once,
+        Class::Next(408 | 409 | 429 | 500..600) => served && twice,
         // of the credential or the model: the same target says the same again
-        Class::Next(401..=404) => matches!(told, Told::Refused(_)) && once,
-        // when it asks for more time than there is
-        Class::Next(429) if cell.fault.name.contains("retry-after") => {
-            (served && twice) || (matches!(told, Told::Refused(_)) && once)
-        }
-        Class::Next(_) => served && twice,
+        Class::Next(_) => matches!(told, Told::Refused(_)) && once,
         Class::Final(status) => *told == Told::Refused(status) && once,
         Class::Cut => matches!(told, Told::Broken(text) if !text.is_empty() && all.starts_with(text.as_str())) && once,
         Class::Ended if cell.mode == Mode::Whole => served,

@@ -48,6 +48,8 @@ pub struct Fault {
     pub padding: usize,
     /// A field that the client must be shown with this value.
     pub shows: Option<(&'static str, &'static str)>,
+    /// It asked to be left alone for longer than a call may take.
+    pub rests: bool,
 }
 
 /// Who misbehaves, and towards which wish.
@@ -78,6 +80,7 @@ impl Fault {
             refuses: false,
             padding: 0,
             shows: None,
+            rests: false,
         }
     }
 

@@ -47,7 +47,7 @@ async fn while_nothing_was_said_another_target_answers_and_later_none_does() {
         ));
     }
     let yaml = format!(
-        "timeouts: {{{TIMEOUTS}, first_token: 2s, write: 1500ms}}\nretry: {{attempts: 2}}\nbreaker: off\nkeys: [{{name: test, key: {KEY}}}]\n\
+        "timeouts: {{{TIMEOUTS}}}\nretry: {{attempts: 2}}\nbreaker: off\nkeys: [{{name: test, key: {KEY}}}]\n\
          providers:\n{providers}models:\n{models}"
     );
     let gateway = Gateway::start(&yaml, &[]).await;

@@ -6,7 +6,7 @@ use super::family::{Family, Mode};
 
 /// Cells that are wrong for one reason.
 struct Known {
-    setup: &'static str,
+    setups: &'static [&'static str],
     who: Who,
     /// `None`: both.
     mode: Option<Mode>,
@@ -27,16 +27,18 @@ enum Who {
     Asked(&'static [Family]),
 }
 
+const ALL: &[&str] = &["alone", "again", "group"];
+
 const KNOWN: &[Known] = &[
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Any,
         mode: None,
         faults: &["drips", "an endless line in its head"],
         why: "`first_byte` and `total` bound each read of the head, not all of them",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Whole),
         faults: &[
@@ -69,7 +71,7 @@ const KNOWN: &[Known] = &[
         why: "the head goes out before the body is there: 200, and a torn body",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Whole),
         faults: &[
@@ -91,7 +93,7 @@ const KNOWN: &[Known] = &[
         why: "what is no answer passes with status 200",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &[
@@ -110,56 +112,56 @@ const KNOWN: &[Known] = &[
         why: "what is no stream passes with status 200",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: None,
         faults: &["an error with status 200"],
         why: "an error with status 200 passes as an answer, with the provider's address and credential in it",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: None,
         faults: &["a status of 999", "204", "205", "304", "302 to elsewhere"],
         why: "statuses that are neither an answer nor an error pass",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: None,
         faults: &["429 with an error of another form"],
         why: "an error of a form that no SDK of the client's dialect reads passes in the provider's words",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: None,
         faults: &["gzip that is none", "gzip that was not asked for"],
         why: "a content coding passes that nobody asked for",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: None,
         faults: &["no content type", "plain text for a type", "a content type of garbage"],
         why: "the provider's content type passes, or none",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Asked(&[Family::Responses, Family::Gemini]),
         mode: None,
         faults: &["an empty object"],
         why: "an object without any member of an answer is an answer without text",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Asked(&[Family::Responses]),
         mode: None,
         faults: &["an error with status 200"],
         why: "an object without any member of an answer is an answer without text",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Marked,
         mode: Some(Mode::Streamed),
         faults: &[
@@ -172,14 +174,14 @@ const KNOWN: &[Known] = &[
         why: "an error event is written behind the end of a stream that had ended",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &["an error event, and never ends"],
         why: "a second error event is written behind the provider's",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &[
@@ -197,14 +199,14 @@ const KNOWN: &[Known] = &[
         why: "a stream whose framing is whole and which has no end of its own passes without an error event",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Marked,
         mode: Some(Mode::Streamed),
         faults: &["stops without its end mark"],
         why: "a stream whose framing is whole and which has no end of its own passes without an error event",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &[
@@ -218,21 +220,21 @@ const KNOWN: &[Known] = &[
         why: "events that nobody can read pass",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Marked,
         mode: Some(Mode::Streamed),
         faults: &["ends twice", "speaks on behind its end", "an error event behind its end"],
         why: "what comes behind the end passes",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &["finishes twice", "an answer twice"],
         why: "what comes behind the end passes",
     },
     Known {
-        setup: "alone",
+        setups: ALL,
         who: Who::Own(&[Family::Chat, Family::Anthropic, Family::Gemini]),
         mode: Some(Mode::Streamed),
         faults: &["ends without a finish"],
@@ -250,7 +252,7 @@ pub fn why(setup: &str, cell: &Cell) -> Option<&'static str> {
             Who::Own(families) => cell.spliced() && families.contains(&cell.family),
             Who::Asked(families) => cell.client == Client::Chat && families.contains(&cell.family),
         };
-        known.setup == setup
+        known.setups.contains(&setup)
             && who
             && known.mode.is_none_or(|mode| mode == cell.mode)
             && known.faults.contains(&&*cell.fault.name)

@@ -37,7 +37,7 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// So many cells at once: they wait more than they work.
 const AT_ONCE: usize = 56;
 
-const TIMEOUTS: &str = "connect: 1500ms, first_byte: 1500ms, idle: 1500ms, total: 6s";
+const TIMEOUTS: &str = "connect: 1500ms, first_byte: 1500ms, first_token: 2s, write: 1500ms, idle: 1500ms, total: 6s";
 
 /// One misbehaviour, one client, one provider.
 struct Cell {

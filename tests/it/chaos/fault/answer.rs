@@ -56,12 +56,12 @@ fn quotas() -> Vec<Fault> {
         .both(Next(429))
     };
     vec![
-        Fault { shows: Some(("retry-after", "7")), ..row("in seconds", "Retry-After: 7") },
+        Fault { shows: Some(("retry-after", "7")), rests: true, ..row("in seconds", "Retry-After: 7") },
         row("of a second", "Retry-After: 1"),
-        row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT"),
+        Fault { rests: true, ..row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT") },
         row("as a date that has passed", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"),
         row("in milliseconds", "retry-after-ms: 644"),
-        row("absurd", "Retry-After: 99999999999999999999"),
+        Fault { rests: true, ..row("absurd", "Retry-After: 99999999999999999999") },
         row("negative", "Retry-After: -5"),
         row("of words", "Retry-After: soon"),
         row("of a fraction", "Retry-After: 0.25"),
