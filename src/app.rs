@@ -202,6 +202,8 @@ impl BackgroundService for Housekeeper {
     async fn start(&self, shutdown: ShutdownWatch) {
         let snapshot = self.shared.live.load();
         self.on_reload();
+        let configured: Vec<_> = self.shared.live.load().accounts().cloned().collect();
+        self.shared.upstreams.watch(&configured);
         let admin = async {
             let Some(address) = snapshot.admin.listen else { return };
             match admin::bind(address, self.start == Start::Upgrade).await {
@@ -212,7 +214,13 @@ impl BackgroundService for Housekeeper {
                 Err(error) => tracing::error!("the admin port {address} cannot be bound: {error}"),
             }
         };
-        tokio::join!(admin, self.shared.connections.sweep(), self.announce(&snapshot), self.reload_on_hangup());
+        tokio::join!(
+            admin,
+            self.shared.connections.sweep(),
+            self.shared.upstreams.check_health(),
+            self.announce(&snapshot),
+            self.reload_on_hangup()
+        );
     }
 }
 
@@ -296,8 +304,8 @@ impl Housekeeper {
             if shared.failures.load().per_minute() != snapshot.keys.failures_per_minute {
                 shared.failures.store(Arc::new(Failures::new(snapshot.keys.failures_per_minute)));
             }
-            let providers: Vec<_> = snapshot.providers.values().cloned().collect();
-            shared.upstreams.retain(&providers);
+            let providers: Vec<_> = snapshot.accounts().cloned().collect();
+            shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
             reload_all(&certificates, snapshot);
         }));

@@ -17,6 +17,7 @@ mod policy;
 mod pool;
 mod provider;
 mod proxy;
+mod rule;
 mod target;
 
 use std::collections::BTreeMap;
@@ -122,6 +123,8 @@ impl Checker<'_> {
         let policy = Arc::new(Policy { retry, ..Policy::default() });
         let ground = Ground { order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
+        let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
+        let rules = self.rules(config.routes.unwrap_or_default(), &known);
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         Snapshot {
             generation: 0,
@@ -136,6 +139,7 @@ impl Checker<'_> {
             wildcards: models.wildcards,
             policy,
             model_order: models.order,
+            rules,
             strict,
             on_loss,
             keys,

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod check;
+pub mod condition;
 mod decode;
 pub mod diff;
 pub mod env;

@@ -5,6 +5,7 @@
 //! (models, and how long and how often a call is tried), `values` (what one value may be).
 
 mod provider;
+mod route;
 mod routing;
 mod values;
 
@@ -17,6 +18,7 @@ pub use provider::{
     Balance, Ejection, Endpoint, Entra, Health, Http, Limits, Manners, Provider, ProviderAuth, Queue, StreamUsage,
     ThinkingForm,
 };
+pub use route::{Route, RouteMatch};
 pub use routing::{
     Affinity, Breaker, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target, Timeouts,
 };
@@ -48,6 +50,8 @@ pub struct Config {
     /// What clients may ask for in `model`: name to `provider/model`, to the name of another entry, or to a group of them. One `*` in the
     /// name stands for any characters, and for the same ones in the targets.
     pub models: Option<Map<Model>>,
+    /// Calls that go to another model than they ask for. The first that matches is applied.
+    pub routes: Option<Vec<At<Route>>>,
     /// `true`: only the names under `models` are served; `provider/model` is refused. Default: `false`.
     pub strict: Option<bool>,
     /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.

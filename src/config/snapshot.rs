@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::condition::Rule;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// Names in the order of the file, for `GET /v1/models`.
     pub model_order: Vec<ModelName>,
+    /// In the order in which they are tried.
+    pub rules: Vec<Rule>,
     /// Only listed models; `provider/model` is refused.
     pub strict: bool,
     /// For models that are not listed.
@@ -164,6 +167,8 @@ pub struct Provider {
     pub breaker: BreakerPolicy,
     /// Its rate limits, and who waits for them.
     pub admission: Admission,
+    /// Its address is the vendor's own: what is known of the vendor's models holds for its.
+    pub at_vendor: bool,
     /// Where it has several endpoints; `base` is the first of them then.
     pub pool: Option<Pool>,
     /// Which of the entry's credentials this one is, from 0.
@@ -362,6 +367,15 @@ pub struct Key {
 /// A name where `*` stands for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Every provider with each of its credentials.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().flat_map(|provider| std::iter::once(provider).chain(&provider.accounts))
+    }
+}
 
 // === impl Provider ===
 

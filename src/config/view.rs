@@ -6,12 +6,13 @@ mod routing;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::condition::{Condition, Match, Rule};
 use super::keys;
 use super::policy::Policy;
 use super::secret::Secret;
 use super::snapshot::{
     AccessLog, AuthScheme, AwsSource, BaseUrl, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys,
-    Listener, LogFormat, Offer, Provider, Server, Snapshot, StreamUsage,
+    Listener, LogFormat, Offer, Pattern, Provider, Server, Snapshot, StreamUsage,
 };
 use super::units::show_duration;
 use crate::dialect::{Manners, Operation, ThinkingForm};
@@ -51,6 +52,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         wildcards,
         policy,
         model_order: _,
+        rules,
         strict,
         on_loss,
         keys,
@@ -80,10 +82,29 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "opaque": {"provider": opaque.as_ref().map(|p| p.name.to_string())},
         "models": models.values().chain(wildcards).map(|m| (m.name.to_string(), model(m))).collect::<Map<_, _>>(),
         "retry": retry(tries),
+        "routes": rules.iter().map(rule).collect::<Vec<_>>(),
         "strict": strict,
         "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
+    })
+}
+
+fn rule(rule: &Rule) -> Json {
+    let Rule { name, matches, when, model } = rule;
+    let Match { model: asked, key, header, tag, path } = matches;
+    let patterns = |list: &[Pattern]| list.iter().map(Pattern::as_str).map(Json::from).collect::<Vec<_>>();
+    json!({
+        "name": name,
+        "match": {
+            "model": patterns(asked),
+            "key": patterns(key),
+            "header": header.iter().map(|(name, list)| (name.to_string(), patterns(list).into())).collect::<Map<_, _>>(),
+            "tag": tag.iter().map(|(tag, list)| (tag.to_string(), patterns(list).into())).collect::<Map<_, _>>(),
+            "path": patterns(path),
+        },
+        "when": when.as_ref().map(Condition::as_str),
+        "model": model.as_str(),
     })
 }
 
@@ -162,6 +183,7 @@ fn provider(provider: &Provider, seal: Seal<'_>) -> Json {
         pool: endpoints,
         account: _,
         accounts,
+        at_vendor: _,
         missing_env,
         pool_key: _,
     } = provider;

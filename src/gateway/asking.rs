@@ -58,6 +58,8 @@ pub struct Asked {
     pub asking: Asking,
     /// What could not be said.
     pub lost: Lost,
+    /// Of what stays the same from turn to turn.
+    pub affinity: Option<u64>,
 }
 
 /// How it is put, and what its answer needs to be said back.
@@ -109,6 +111,7 @@ impl Asked {
         envelope: &Envelope,
         target: &Target,
         packed: bool,
+        affinity: Option<u64>,
     ) -> Result<Self> {
         let operation = question.inquiry.operation;
         let mut way = route::way(target, operation)?;
@@ -142,7 +145,7 @@ impl Asked {
                 (lane, Speech::Count(counting), asking)
             }
         };
-        Ok(Asked { target: target.clone(), lane, speech, asking, lost })
+        Ok(Asked { target: target.clone(), lane, speech, asking, lost, affinity })
     }
 }
 
@@ -266,13 +269,14 @@ impl Asking {
     /// The header section of the provider's request, from nothing: what is in it was put in here.
     pub fn head(
         &self,
+        authority: &HeaderValue,
         shown: &[(HeaderName, HeaderValue)],
         id: &RequestId,
         provider: &Provider,
         length: usize,
     ) -> pingora::Result<RequestHeader> {
         let mut head = RequestHeader::build_no_case("POST", self.path.as_bytes(), Some(16))?;
-        head.insert_header(http::header::HOST, provider.base.authority.clone())?;
+        head.insert_header(http::header::HOST, authority.clone())?;
         head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
         head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from(length))?;
         if let Some(accept) = &self.accept {

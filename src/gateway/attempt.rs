@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use pingora::http::ResponseHeader;
 
 use super::asking::{Asked, Asking, Question, Speech};
@@ -164,7 +165,7 @@ async fn answer(
 ) -> Result<Beginning, Failed> {
     let target = &asked.target;
     let pace = Pace { idle: target.timeouts.idle, deadline: deadline.min(flight.begun + target.timeouts.first_token) };
-    let line = Line { shared, question, target, flight, pace };
+    let line = Line { shared, question, target, flight, pace, affinity: asked.affinity };
     match &asked.speech {
         Speech::Splice { body, added_usage } => {
             let reply = line.send(&asked.asking, body, seen).await?;
@@ -187,6 +188,7 @@ pub struct Line<'a> {
     pub flight: &'a Flight,
     /// Until the first output.
     pub pace: Pace,
+    pub affinity: Option<u64>,
 }
 
 // === impl Line ===
@@ -203,8 +205,11 @@ impl Line<'_> {
         let asked = Sent { method: "POST", target: &asking.path, body: Body::Whole(body) };
         let sent = match shared.credentials.authorize(&target.provider, &asked).await {
             Ok(shown) => {
-                let head = || asking.head(&shown, &self.question.id, &target.provider, body.len);
-                shared.upstreams.send(&target.provider, &target.timeouts, head, body, self.pace.deadline).await
+                let head = |authority: &HeaderValue| {
+                    asking.head(authority, &shown, &self.question.id, &target.provider, body.len)
+                };
+                let deadline = self.pace.deadline;
+                shared.upstreams.send(&target.provider, &target.timeouts, self.affinity, head, body, deadline).await
             }
             Err(failure) => Err(failure),
         };

@@ -122,9 +122,8 @@ fn plan(
     let snapshot = Arc::clone(&call.snapshot);
     let ask = Ask {
         snapshot: &snapshot,
-        // what the configuration says is not the key's to choose
-        key: if instead.is_some() { None } else { call.key.as_deref() },
-        model: instead.unwrap_or(&envelope.model),
+        key: call.key.as_deref(),
+        model: &envelope.model,
         operation: question.inquiry.operation,
         path: head.uri.path(),
         headers: &head.headers,
@@ -133,7 +132,10 @@ fn plan(
         seed: question.seed,
     };
     let known = Known { tracks: &shared.tracks, tokens: failover::estimate(envelope), now: Instant::now() };
-    let plan = route::plan(&ask, &known)?;
+    let plan = match instead {
+        None => route::plan(&ask, &known)?,
+        Some(model) => route::plan_instead(&ask, model, &known)?,
+    };
     if let Some(first) = plan.targets.first() {
         call.model_listed = first.listed;
         call.provider = Some(first.provider.name.clone());

@@ -264,7 +264,7 @@ impl<'a> Chase<'a> {
     fn words(&mut self, session: &Session, index: usize) -> Option<Asked> {
         let target = &self.plan.targets[index];
         let headers = &session.req_header().headers;
-        match Asked::new(self.question, headers, self.envelope, target, self.packed) {
+        match Asked::new(self.question, headers, self.envelope, target, self.packed, self.plan.affinity) {
             Ok(asked) => Some(asked),
             Err(error) => {
                 self.tries[index].spent = true;

@@ -20,7 +20,7 @@ use crate::dialect::openai;
 use crate::error::{Error, Kind, Result};
 use crate::provider;
 use crate::route;
-use crate::upstream::{Body, Proof, Sent};
+use crate::upstream::{Body, Place, Proof, Sent};
 
 /// Client fields that are sent on, beside content and range.
 const SENT_ON: [&str; 18] = [
@@ -60,6 +60,10 @@ pub struct Plan {
     pub websocket: bool,
     /// What shows the provider who asks, where that is fetched or made.
     pub proof: Proof,
+    /// Where it is asked, once that is chosen.
+    pub place: Option<Place>,
+    /// Endpoints of a pool where no connection came about.
+    pub tried: Vec<u64>,
 }
 
 /// The body of a provider's error on its way to the client.
@@ -118,7 +122,7 @@ pub fn plan(call: &mut Call, route: &Route, query: Option<&str>) -> Result<Plan>
     call.lane = Some(Lane::Opaque);
     call.provider = Some(provider.name.clone());
     let target = provider::join(&provider, &target);
-    Ok(Plan { provider, target, websocket, proof: Proof::new() })
+    Ok(Plan { provider, target, websocket, proof: Proof::new(), place: None, tried: Vec::new() })
 }
 
 /// Get what shows the provider who asks.
@@ -175,10 +179,13 @@ fn encode_query(value: &str) -> String {
     url::form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
-pub async fn peer(shared: &Shared, plan: &Plan) -> Result<Box<HttpPeer>> {
+pub async fn peer(shared: &Shared, plan: &mut Plan) -> Result<Box<HttpPeer>> {
     let timeouts = &plan.provider.timeouts;
-    let peer = shared.upstreams.peer(&plan.provider, timeouts.connect).await.map_err(fault::of_attempt)?;
+    let found = shared.upstreams.peer(&plan.provider, timeouts, &plan.tried).await;
+    let (peer, place) = found.map_err(fault::of_attempt)?;
+    plan.place = Some(place);
     let mut peer = Box::new((*peer).clone());
+    peer.options.write_timeout = Some(timeouts.write);
     // Pingora has one timeout for the first byte and the gaps after it
     peer.options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle));
     if plan.websocket {
@@ -216,7 +223,8 @@ pub fn request(head: &mut RequestHeader, session: &Session, call: &Call, plan: &
         .parse::<http::Uri>()
         .map_err(|e| pingora::Error::because(pingora::ErrorType::InvalidHTTPHeader, "the provider's target", e))?;
     head.set_uri(uri);
-    head.insert_header(http::header::HOST, plan.provider.base.authority.clone())?;
+    let authority = plan.place.as_ref().map_or(&plan.provider.base.authority, Place::authority);
+    head.insert_header(http::header::HOST, authority.clone())?;
     asking::identify(head, &call.id, &plan.provider)?;
     let dialect = provider::headers(&plan.provider, None, client);
     for (name, value) in dialect.into_iter().chain(plan.proof.iter().cloned()) {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error as PingoraError, ErrorType};
+use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::connections::{Connection, Connections};
@@ -244,7 +244,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
-        let Some(plan) = &context.plan else {
+        let Some(plan) = &mut context.plan else {
             return Err(PingoraError::explain(ErrorType::InternalError, "no plan"));
         };
         // another connection for the same attempt, when a kept one was dead, is not another attempt
@@ -263,11 +263,12 @@ impl ProxyHttp for Gateway {
         mut error: Box<PingoraError>,
     ) -> Box<PingoraError> {
         let slow = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
-        let several = context
-            .plan
-            .as_ref()
-            .is_some_and(|plan| self.shared.upstreams.addresses(&plan.provider, plan.provider.timeouts.connect) > 1);
-        error.set_retry(several && !slow);
+        let elsewhere = context.plan.as_mut().is_some_and(|plan| {
+            let Some(place) = plan.place.take() else { return false };
+            place.failed(&error);
+            place.another(&mut plan.tried, slow)
+        });
+        error.set_retry(elsewhere);
         error
     }
 
@@ -278,9 +279,15 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<PingoraError>,
-        _context: &mut Context,
+        context: &mut Context,
         reused: bool,
     ) -> Box<PingoraError> {
+        if !reused
+            && *error.esource() == ErrorSource::Upstream
+            && let Some(place) = context.plan.as_ref().and_then(|plan| plan.place.as_ref())
+        {
+            place.failed(&error);
+        }
         if session.as_ref().retry_buffer_truncated() {
             error.set_retry(false);
         } else {
@@ -307,7 +314,10 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        if context.plan.is_some() {
+        if let Some(plan) = &context.plan {
+            if let Some(place) = plan.place.as_ref().filter(|_| !head.status.is_informational()) {
+                place.answered(head.status.as_u16(), None);
+            }
             context.refusal = opaque::response(head, &mut context.call)?;
         }
         Ok(())

@@ -1,20 +1,36 @@
-//! Which target answers for a model: an entry of the config, or `provider/model` written out.
+//! Where a call goes: from the model's name to the targets that can take it, in the order in which they are tried.
+//!
+//! ```text
+//! rules -> find (name -> targets) -> able (who can take it) -> strategy (order) -> affinity (who had the conversation)
+//! ```
+//!
+//! [`plan`] decides; the exchange loop tries, and asks breakers and gates itself. Nothing here knows a clock, does I/O or draws by chance:
+//! load and seed come in as arguments, so the same arguments give the same plan. Names, strategies and what a model can do are the
+//! configuration's (`config::policy`); how requests look is written in the API references of OpenAI, Anthropic and Google.
+
+mod able;
+mod affinity;
+mod find;
+mod needs;
+mod rules;
+mod strategy;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use crate::config::Snapshot;
-use crate::config::policy::{BreakerPolicy, Info, Policy, Price};
+use crate::config::policy::{BreakerPolicy, Info, Policy, Price, Strategy};
 use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
 use crate::dialect::{Operation, count, task};
 use crate::error::{Error, Kind, Result};
 
-/// Near names shown for an unknown model.
-const SUGGESTIONS: usize = 3;
+use find::Asked;
+use needs::Body;
 
 /// One place where a call can go, with one credential.
 #[derive(Debug, Clone)]
@@ -72,6 +88,11 @@ pub struct Gauge {
 }
 
 /// Where a call goes, in order.
+///
+/// A target that cannot take the call is not in it, and `passed_over` says why. One that could, but not now (its breaker refuses, or the call
+/// would wait for its rate limit), stands behind the others, the one that is free first in front: whoever tries them asks the breaker and the
+/// gate anyway, and by then things may have changed. A target of weight 0 comes behind those with a weight. The other credentials of a
+/// target's provider follow it directly, as targets of their own.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Never empty.
@@ -82,6 +103,8 @@ pub struct Plan {
     pub policy: Arc<Policy>,
     /// The rules that matched, by name.
     pub rules: Vec<Box<str>>,
+    /// Rules whose condition could not be evaluated, and so did not match.
+    pub unclear: Vec<Unclear>,
     /// Of what stays the same from turn to turn: for pools that balance by it.
     pub affinity: Option<u64>,
 }
@@ -94,21 +117,12 @@ pub struct PassedOver {
     pub why: Cow<'static, str>,
 }
 
-/// The targets for a call, in the order in which they are tried.
-pub fn plan(ask: &Ask<'_>, _gauges: &dyn Gauges) -> Result<Plan> {
-    let target = target(ask.snapshot, ask.key, ask.model)?;
-    let policy = match ask.snapshot.models.get(ask.model) {
-        Some(model) => Arc::clone(&model.policy),
-        None => Arc::clone(&ask.snapshot.policy),
-    };
-    Ok(Plan {
-        targets: vec![target],
-        passed_over: Vec::new(),
-        model: ask.model.into(),
-        policy,
-        rules: Vec::new(),
-        affinity: None,
-    })
+/// A rule that could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear {
+    pub rule: Box<str>,
+    /// For the operator: may quote header fields of the call.
+    pub why: String,
 }
 
 /// How a call reaches its target.
@@ -124,22 +138,72 @@ pub enum Way {
     Count(Option<Operation>),
 }
 
+/// The targets for a call, in the order in which they are tried.
+///
+/// The key must allow the name the client wrote, whether such a model exists or not. Then the first rule that matches may put another name in
+/// its place: the operator's word, so the key is not asked about that one, and no rule is applied to it again.
+pub fn plan(ask: &Ask<'_>, gauges: &dyn Gauges) -> Result<Plan> {
+    find::permit(ask.snapshot, ask.key, ask.model)?;
+    let body = Body::new(ask.operation, ask.body);
+    let mut unclear = Vec::new();
+    let rule = rules::first(ask, &body, &mut unclear);
+    let (name, asked) = match rule {
+        Some(rule) => (rule.model.as_str(), Asked::ByOperator),
+        None => (ask.model, Asked::ByClient),
+    };
+    let mut plan = plan_for(ask, name, asked, &body, gauges)?;
+    plan.rules.extend(rule.map(|rule| Box::from(&*rule.name)));
+    plan.unclear = unclear;
+    Ok(plan)
+}
+
+/// The same for a model that the configuration names in place of the client's (a fallback): the key is not asked, and no rule is applied.
+pub fn plan_instead(ask: &Ask<'_>, model: &str, gauges: &dyn Gauges) -> Result<Plan> {
+    plan_for(ask, model, Asked::ByOperator, &Body::new(ask.operation, ask.body), gauges)
+}
+
+fn plan_for(ask: &Ask<'_>, name: &str, asked: Asked, body: &Body<'_>, gauges: &dyn Gauges) -> Result<Plan> {
+    let snapshot = ask.snapshot;
+    let found = find::find(snapshot, name, asked).ok_or_else(|| find::unknown(snapshot, ask.key, name))?;
+    let mut candidates = found.candidates(snapshot);
+    let mut passed_over = Vec::new();
+    able::retain(&mut candidates, &mut passed_over, name, body)?;
+    let model = found.entry();
+    // alone, it need not be measured
+    if candidates.len() > 1 {
+        for candidate in &mut candidates {
+            candidate.gauge = gauges.gauge(&candidate.target);
+        }
+        strategy::order(&mut candidates, model.map_or(Strategy::default(), |m| m.strategy), body, ask.seed);
+    }
+    let (affinity, holds) = affinity::key(ask, model.map(|m| &m.affinity), &candidates, body);
+    if let Some(key) = affinity.filter(|_| holds) {
+        affinity::prefer(&mut candidates, key);
+    }
+    Ok(Plan {
+        targets: candidates.into_iter().map(|candidate| candidate.target).collect(),
+        passed_over,
+        model: name.into(),
+        policy: Arc::clone(model.map_or(&snapshot.policy, |m| &m.policy)),
+        rules: Vec::new(),
+        unclear: Vec::new(),
+        affinity,
+    })
+}
+
 /// The way of an operation to a target.
 pub fn way(target: &Target, operation: Operation) -> Result<Way> {
-    let lacking = || {
-        Error::new(
-            Kind::Unsupported,
-            format!("Provider \"{}\" does not offer {}.", target.provider.name, operation.name()),
-        )
-        .param("model")
-    };
-    let offer = target.provider.offer(&target.model).ok_or_else(lacking)?;
+    find_way(target, operation).ok_or_else(|| no_way(target, operation))
+}
+
+fn find_way(target: &Target, operation: Operation) -> Option<Way> {
+    let offer = target.provider.offer(&target.model)?;
     let offers = |operation: Operation| offer.paths.contains_key(&operation);
     // what is shaped like Cohere's rerank differs from it, and from itself in another version
     if offers(operation) && operation != Operation::Rerank {
-        return Ok(Way::Splice);
+        return Some(Way::Splice);
     }
-    let found = match operation {
+    match operation {
         Operation::CountMessageTokens | Operation::CountContentTokens => {
             let counted = |to: &Operation| count::counts(*to).is_some_and(offers);
             Some(Way::Count(offer.bridge.first().copied().filter(counted)))
@@ -148,104 +212,41 @@ pub fn way(target: &Target, operation: Operation) -> Result<Way> {
             offer.paths.keys().copied().find(|to| task::can(operation, *to)).map(Way::Task)
         }
         _ => offer.bridge.first().copied().map(Way::Bridge),
-    };
-    found.ok_or_else(lacking)
+    }
 }
 
-/// The target of a model for this key (`None`: open mode).
+fn no_way(target: &Target, operation: Operation) -> Error {
+    let say = format!("Provider \"{}\" does not offer {}.", target.provider.name, operation.name());
+    Error::new(Kind::Unsupported, say).param("model")
+}
+
+/// The first target of a model for this key (`None`: open mode), whatever it is asked: for what is not planned, such as paths that are not
+/// read. No rule is applied.
 pub fn target(snapshot: &Snapshot, key: Option<&Key>, model: &str) -> Result<Target> {
-    let target = find(snapshot, model);
-    // A name outside the key's list gets the same answer whether it exists or not.
-    if key.is_some_and(|k| !k.allows_model(model)) {
-        return Err(Error::new(
-            Kind::Forbidden,
-            format!("This API key may not use the model `{model}`.{}", near(snapshot, key, model)),
-        )
-        .param("model")
-        .code("model_not_allowed"));
+    find::permit(snapshot, key, model)?;
+    let found = find::find(snapshot, model, Asked::ByClient).ok_or_else(|| find::unknown(snapshot, key, model))?;
+    let mut candidates = found.candidates(snapshot).into_iter().map(|candidate| candidate.target);
+    let first = candidates.next().ok_or_else(|| find::unknown(snapshot, key, model))?;
+    if first.provider.missing_env.is_empty() {
+        return Ok(first);
     }
-    let target = target.ok_or_else(|| {
-        Error::new(
-            Kind::UnknownModel,
-            format!(
-                "The model `{model}` does not exist or you do not have access to it.{}",
-                near(snapshot, key, model)
-            ),
-        )
-        .param("model")
-    })?;
-    if !target.provider.missing_env.is_empty() {
-        return Err(Error::new(
-            Kind::UpstreamFailed,
-            format!("Provider \"{}\" is not set up: its credentials are missing.", target.provider.name),
-        )
-        .code("provider_not_configured")
-        .why(format!("unset: {}", target.provider.missing_env.join(", "))));
-    }
-    Ok(target)
+    candidates.find(|target| target.provider.missing_env.is_empty()).ok_or_else(|| find::not_set_up(&first))
 }
 
-fn find(snapshot: &Snapshot, model: &str) -> Option<Target> {
-    if let Some(found) = snapshot.models.get(model) {
-        let target = found.targets.first()?;
-        return Some(Target {
-            provider: Arc::clone(&target.provider),
-            model: Arc::clone(&target.upstream),
-            timeouts: target.timeouts,
-            on_loss: found.on_loss,
-            breaker: target.breaker,
-            priority: target.priority,
-            weight: target.weight,
-            info: target.info,
-            price: target.price,
-            listed: true,
-            id: identity(&target.provider, &target.upstream),
-        });
+// === impl Target ===
+
+impl Target {
+    /// `provider/model`, for people.
+    fn shown(&self) -> String {
+        format!("{}/{}", self.provider.name, self.model)
     }
-    if snapshot.strict {
-        return None;
-    }
-    let (provider, rest) = model.split_once('/')?;
-    let provider = snapshot.providers.get(provider).filter(|_| !rest.is_empty())?;
-    Some(Target {
-        provider: Arc::clone(provider),
-        model: rest.into(),
-        timeouts: provider.timeouts,
-        on_loss: snapshot.on_loss,
-        breaker: provider.breaker,
-        priority: 1,
-        weight: 1,
-        info: Info::default(),
-        price: None,
-        listed: false,
-        id: identity(provider, rest),
-    })
 }
 
-/// The same for the same provider, credential and model, in every generation of the configuration.
-fn identity(provider: &Provider, model: &str) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    (provider.pool_key, model).hash(&mut hasher);
-    hasher.finish()
-}
+// === impl Gauge ===
 
-/// ` Did you mean ...?`, from the names this key may see.
-fn near(snapshot: &Snapshot, key: Option<&Key>, model: &str) -> String {
-    let mut names: Vec<(f64, &str)> = snapshot
-        .model_order
-        .iter()
-        .map(|name| name.as_str())
-        .filter(|name| key.is_none_or(|k| k.allows_model(name)))
-        .map(|name| (strsim::jaro_winkler(name, model), name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .collect();
-    names.sort_by(|a, b| b.0.total_cmp(&a.0));
-    names.truncate(SUGGESTIONS);
-    match names.as_slice() {
-        [] => String::new(),
-        names => {
-            let names: Vec<String> = names.iter().map(|(_, n)| format!("`{n}`")).collect();
-            format!(" Did you mean {}?", names.join(" or "))
-        }
+impl Gauge {
+    /// How long a call could not go there. Zero: it can go now.
+    fn busy(&self) -> Duration {
+        self.refused.unwrap_or_default().max(self.wait)
     }
 }

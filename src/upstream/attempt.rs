@@ -10,7 +10,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType};
 
-use super::peers::{Upstreams, WRITE_TIMEOUT};
+use super::peers::{Place, Upstreams, Within};
 use crate::config::snapshot::{Provider, Timeouts};
 use crate::error::BoxError;
 use crate::json::Spliced;
@@ -22,10 +22,11 @@ const EARLY_ANSWER: Duration = Duration::from_millis(200);
 /// Of an upstream's informational replies (1xx), so many at most.
 const INFORMATIONAL: usize = 8;
 
-/// A reply whose header section has come.
+/// A reply whose header section has come. Until it is dropped or given back its endpoint has it in flight.
 pub struct Reply {
     pub session: HttpSession,
     peer: Arc<HttpPeer>,
+    place: Place,
 }
 
 /// Why an attempt came to nothing.
@@ -33,6 +34,13 @@ pub struct Reply {
 pub struct Failure {
     pub kind: FailureKind,
     pub why: BoxError,
+}
+
+/// No connection came about.
+struct Missed {
+    failure: Failure,
+    /// It took all the time there was.
+    slow: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,59 +58,111 @@ pub enum FailureKind {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// Send a request and wait for the reply's header section. `head` makes the request's: Pingora keeps the one it sends. Cancel-safe:
-    /// dropping the future drops the connection.
+    /// Send a request and wait for the reply's header section. `head` makes the request's, for the authority it is given: Pingora keeps
+    /// the one it sends. `affinity`: calls with the same go to the same endpoint, where a pool goes by it. Cancel-safe: dropping the
+    /// future drops the connection.
     pub async fn send(
         &self,
         provider: &Arc<Provider>,
         timeouts: &Timeouts,
-        head: impl Fn() -> pingora::Result<RequestHeader>,
+        affinity: Option<u64>,
+        head: impl Fn(&HeaderValue) -> pingora::Result<RequestHeader>,
         body: &Spliced,
         deadline: Instant,
     ) -> Result<Reply, Failure> {
+        let mut tried = Vec::new();
+        let mut kept: Option<Place> = None;
         let mut last = None;
         for _ in 0..CONNECTS {
-            let peer = self.peer(provider, timeouts.connect).await?;
-            let (mut session, reused) = match self.connector.get_http_session(&*peer).await {
-                Ok(found) => found,
-                Err(error) => {
-                    let timeout = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
-                    last = Some(Failure::new(FailureKind::Connect, error));
-                    if !timeout && self.addresses(provider, timeouts.connect) > 1 && Instant::now() < deadline {
-                        continue;
-                    }
-                    break;
+            let Some(place) = kept.take().or_else(|| self.place(provider, affinity, &tried)) else { break };
+            let (peer, mut session, reused) = match self.connect(&place, provider, timeouts, deadline).await {
+                Ok(connected) => connected,
+                Err(missed) => {
+                    let again = place.another(&mut tried, missed.slow) && Instant::now() < deadline;
+                    last = Some(missed.failure);
+                    if again { continue } else { break }
                 }
             };
-            let left = deadline.saturating_duration_since(Instant::now());
-            session.set_write_timeout(Some(WRITE_TIMEOUT.min(left)));
+            let begun = Instant::now();
+            let left = deadline.saturating_duration_since(begun);
+            session.set_write_timeout(Some(timeouts.write.min(left)));
             session.set_read_timeout(Some(timeouts.first_byte.min(left)));
-            let head = head().map_err(|e| Failure::new(FailureKind::Broken, e))?;
+            let head = head(place.authority()).map_err(|e| Failure::new(FailureKind::Broken, e))?;
             match exchange(&mut session, head, body).await {
-                Ok(()) => return Ok(Reply { session, peer }),
+                Ok(()) => {
+                    let reply = Reply { session, peer, place };
+                    reply.place.answered(reply.status(), Some(begun));
+                    return Ok(reply);
+                }
                 Err(error) => {
                     session.shutdown().await;
                     // A pooled connection that the provider had closed meanwhile: normal. It may have read the request all the
                     // same; that risk is taken, since refusing the call would be worse and far more frequent.
                     let stale = reused && is_closed(&error);
-                    last = Some(Failure::from(error));
+                    let failure = Failure::from(error);
+                    // a call whose own time was up says nothing of who was to answer it
+                    let cut = failure.kind == FailureKind::Timeout && Instant::now() >= deadline;
+                    if !stale && !cut {
+                        place.failed(&failure);
+                    }
+                    last = Some(failure);
                     if !stale {
                         break;
                     }
+                    kept = Some(place);
                 }
             }
         }
         Err(last.unwrap_or_else(|| Failure::new(FailureKind::Connect, "no connection")))
     }
 
+    /// A connection, kept or new, and whether it was kept.
+    async fn connect(
+        &self,
+        place: &Place,
+        provider: &Arc<Provider>,
+        timeouts: &Timeouts,
+        deadline: Instant,
+    ) -> Result<(Arc<HttpPeer>, HttpSession, bool), Missed> {
+        let within = Within::from(timeouts);
+        let peer = match place.origin.peer(provider, within).await {
+            Ok(peer) => peer,
+            Err(failure) => {
+                place.failed(&failure);
+                return Err(Missed { failure, slow: false });
+            }
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let connected = if left >= within.total() {
+            self.connector.get_http_session(&*peer).await
+        } else {
+            match tokio::time::timeout(left, self.connector.get_http_session(&*peer)).await {
+                Ok(connected) => connected,
+                Err(late) => return Err(Missed { failure: Failure::new(FailureKind::Timeout, late), slow: true }),
+            }
+        };
+        match connected {
+            Ok((session, reused)) => Ok((peer, session, reused)),
+            Err(error) => {
+                let slow = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+                let failure = Failure::new(FailureKind::Connect, error);
+                place.failed(&failure);
+                Err(Missed { failure, slow })
+            }
+        }
+    }
+
     /// Give a connection back whose reply was read to the end.
     pub async fn release(&self, reply: Reply) {
         let idle = reply.peer.idle_timeout();
-        self.connector.release_http_session(reply.session, &*reply.peer, idle).await;
+        let Reply { session, peer, place } = reply;
+        self.connector.release_http_session(session, &*peer, idle).await;
+        drop(place);
     }
 }
 
-async fn exchange(session: &mut HttpSession, head: RequestHeader, body: &Spliced) -> pingora::Result<()> {
+/// Send a request and read the header section of the answer.
+pub(super) async fn exchange(session: &mut HttpSession, head: RequestHeader, body: &Spliced) -> pingora::Result<()> {
     let head = match session {
         HttpSession::H2(_) => for_http2(head)?,
         HttpSession::H1(_) | HttpSession::Custom(_) => head,

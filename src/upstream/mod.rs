@@ -5,12 +5,17 @@
 mod attempt;
 pub mod breaker;
 mod credential;
+mod dial;
 pub mod gate;
 mod peers;
+mod pool;
 pub mod retry;
+#[cfg(test)]
+mod tests;
 pub mod track;
 mod tunnel;
 
 pub use attempt::{Failure, FailureKind, Reply};
 pub use credential::{Body, Credentials, Proof, Sent};
-pub use peers::Upstreams;
+pub use peers::{Place, Upstreams};
+pub use pool::{Condition, EndpointShown};

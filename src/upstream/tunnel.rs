@@ -39,7 +39,7 @@ impl fmt::Debug for Tunnel {
 
 #[async_trait]
 impl L4Connect for Tunnel {
-    /// Bounded by the peer's connection timeout around it.
+    /// Bounded by the deadline around it (`upstream::dial`).
     async fn connect(&self, _peer: &PeerAddr) -> Result<Stream> {
         let failed = ErrorType::ConnectProxyFailure;
         let mut stream =

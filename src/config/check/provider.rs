@@ -154,6 +154,7 @@ impl Checker<'_> {
             timeouts,
             breaker,
             admission,
+            at_vendor: !own_url,
             pool,
             account: 0,
             accounts: Vec::new(),

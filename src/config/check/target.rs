@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::policy::{lay_breaker, lay_timeouts};
+use crate::config::catalogue;
 use crate::config::policy::{Info, Model, ModelTarget, Price, Strategy};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::Provider;
@@ -25,7 +26,8 @@ pub(super) struct Candidate {
 
 /// A place, before anything is written about it.
 pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
-    let (info, price) = known(&provider.kind, &upstream);
+    // another's address may serve another's models under the same names
+    let (info, price) = if provider.at_vendor { known(&provider.kind, &upstream) } else { (Info::default(), None) };
     ModelTarget {
         timeouts: provider.timeouts,
         breaker: provider.breaker,
@@ -39,8 +41,8 @@ pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
 }
 
 /// What is known of a vendor's model before anything is written about it; a model's words and a target's are laid over it.
-fn known(_kind: &str, _upstream: &str) -> (Info, Option<Price>) {
-    (Info::default(), None)
+fn known(kind: &str, upstream: &str) -> (Info, Option<Price>) {
+    catalogue::lookup(kind, upstream).map_or_else(Default::default, |known| (known.info, known.price))
 }
 
 pub(super) fn copy(target: &ModelTarget) -> ModelTarget {

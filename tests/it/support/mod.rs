@@ -137,6 +137,8 @@ impl Gateway {
         } else {
             format!("listen: {data}\n{yaml}")
         };
+        // here providers fail on purpose, again and again: a breaker is tested where it is written
+        let listen = if listen.contains("breaker:") { listen } else { format!("{listen}\nbreaker: off\n") };
         let listen = if listen.contains("server:\n") {
             listen.replace("server:\n", &format!("server:\n  upgrade_socket: {}\n", socket.display()))
         } else {
