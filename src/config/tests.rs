@@ -55,8 +55,20 @@ providers:
   entra: {kind: azure, base_url: "https://res.openai.azure.com", auth: {entra: {tenant: t, client_id: c, client_secret: canary-entra}}}
   own: {kind: openai, base_url: https://own.example/x, api_key: canary-own, auth: {header: X-Key}, http: 2, stream_usage: never,
         proxy: "http://u:canary@proxy.example:3128", paths: {embeddings: "/embed/{model}"}}
+  pool: {kind: vllm, endpoints: [http://10.0.0.1:8000, {url: http://10.0.0.2:8000, weight: 2}], balance: hash, health: {path: /health},
+         ejection: {max: 10%}, slow_start: 0, api_keys: [canary-pool-1, canary-pool-2], limits: {rpm: 600}, queue: off, breaker: off}
+retry: {attempts: 4, on: [connect, 5xx]}
+breaker: {rate: {percent: 30%}}
 opaque: {provider: own}
 models:
+  smart:
+    strategy: cost
+    targets: [{model: openai/gpt-5.1, priority: 2, weight: 3, price: {input: 1.25, output: 10}}, dep]
+    affinity: {header: x-session-id}
+    hedge: p95
+    fallback: {context_length: gpt}
+    info: {vision: true}
+  "q-*": pool/*
   gpt: openai/gpt-5
   llama: {target: local/meta/llama-3:8b, timeouts: {first_byte: 20s}}
   dep: azure/my-deployment
@@ -144,7 +156,7 @@ fn a_rich_configuration_arrives_whole() {
     assert_eq!(snapshot.opaque.as_ref().unwrap().name.as_str(), "own");
 
     let order: Vec<&str> = snapshot.model_order.iter().map(|m| m.as_str()).collect();
-    assert_eq!(order, ["gpt", "llama", "dep"]);
+    assert_eq!(order, ["smart", "gpt", "llama", "dep"]);
     let llama = &snapshot.models["llama"].targets[0];
     assert_eq!((&*llama.upstream, llama.timeouts.first_byte.as_secs()), ("meta/llama-3:8b", 20));
 
@@ -425,7 +437,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_damaged_file_is_accepted_or_refused_and_never_a_panic(at in 0usize..2000, with in "\\PC{0,8}") {
+    fn a_damaged_file_is_accepted_or_refused_and_never_a_panic(at in 0usize..4000, with in "\\PC{0,8}") {
         let at = (at % RICH.len()..).find(|i| RICH.is_char_boundary(*i)).unwrap_or(0);
         let end = (at + 3..=RICH.len()).find(|i| RICH.is_char_boundary(*i)).unwrap_or(RICH.len());
         let text = format!("{}{with}{}", &RICH[..at], &RICH[end.max(at)..]);

@@ -144,7 +144,8 @@ pub async fn begin(shared: &Shared, question: &Question<'_>, ready: Ready, deadl
                 Class::Transient if failed.how == How::Refused(429) => flight.neutral(),
                 Class::Transient | Class::Target if failed.how != How::Unasked => {
                     flight.failed(&failed.report());
-                    if let Some(after) = failed.retry_after() {
+                    let breaks = asked.target.breaker.failures > 0 || asked.target.breaker.rate.is_some();
+                    if let Some(after) = failed.retry_after().filter(|_| breaks) {
                         flight.track.breaker.cool_down(Instant::now() + after);
                     }
                 }

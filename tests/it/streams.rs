@@ -181,7 +181,8 @@ async fn a_whole_answer_that_breaks_at_the_provider_is_an_error_and_a_large_one_
     let gateway = gateway_to(upstream.address).await;
     let answer = gateway.chat(&client(), "up/sim-cut", false).send().await.expect("a head");
     assert_eq!(answer.status(), 502);
-    let large = Reply::whole(StatusCode::OK, "application/json", "x".repeat(400_000)).part(Part::Cut);
+    let whole = Reply::whole(StatusCode::OK, "application/json", "x".repeat(400_000));
+    let large = Reply { body: vec![Part::Bytes("x".repeat(300_000).into()), Part::Cut], ..whole };
     upstream.simulator.reply("gpt-4o-mini", large);
     let answer = gateway.chat(&h2_client(), "gpt-4o-mini", false).send().await.expect("a head");
     assert_eq!(answer.status(), 200);

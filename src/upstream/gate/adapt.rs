@@ -10,8 +10,15 @@ use super::flights::Number;
 
 /// Of what was served before a refusal, so much is asked for after it.
 const BACK: f64 = 0.92;
-/// And so much more a second, once that is reached.
+/// A refusal after so many successes may be chance, and costs only so much.
+const RARE: f64 = 30.0;
+/// Or so many seconds' successes.
+const RARE_TIME: f64 = 3.0;
+const BACK_A_LITTLE: f64 = 0.97;
+/// And so much more a second, once that is reached; faster the longer nothing is refused (see `eager`).
 const MORE: f64 = 0.01;
+/// A place more in so many seconds, once as many are taken as were served; faster likewise.
+const PLACE: f64 = 10.0;
 const SLOWEST: f64 = 1.0 / 30.0;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -38,6 +45,8 @@ struct Pace {
     rate: f64,
     /// What was served when it was last cut.
     peak: f64,
+    /// The peak was measured between two refusals, not guessed.
+    measured: bool,
     level: f64,
     at: Instant,
     cut_at: Instant,
@@ -52,6 +61,8 @@ struct Pace {
 struct Room {
     limit: f64,
     peak: f64,
+    cut_at: Instant,
+    grown: Instant,
     bound: bool,
     bound_at: Instant,
 }
@@ -138,7 +149,7 @@ impl Adapt {
         }
         if let Some(room) = &mut self.room {
             if room.bound {
-                room.grow();
+                room.grow(now);
             } else if now.saturating_duration_since(room.bound_at) > FORGOTTEN {
                 self.room = None;
             }
@@ -146,6 +157,7 @@ impl Adapt {
     }
 
     pub fn refused(&mut self, refused: Refused, now: Instant) {
+        let closed = self.closed_until;
         if let Some(asked) = refused.retry_after {
             self.close(asked.min(LONGEST_ASKED), now);
         }
@@ -161,19 +173,23 @@ impl Adapt {
         // a refusal that the limits explain needs nothing else, unless they go on explaining it
         if refused.status == 429 && (!refused.explained || self.streak > 3) {
             let recent = self.tally.recent(now);
-            let pause = self.cut_pace(recent, now);
+            let pause = self.cut_pace(recent, closed, now);
             if refused.retry_after.is_none() {
                 self.close(pause, now);
             }
         }
     }
 
-    fn cut_pace(&mut self, recent: f64, now: Instant) -> Duration {
+    fn cut_pace(&mut self, recent: f64, closed: Option<Instant>, now: Instant) -> Duration {
         let Some(pace) = &mut self.pace else {
             self.pace = Some(Pace::new(recent.max(1.0), now));
             return PAUSE;
         };
-        pace.cut(now);
+        if f64::from(pace.good) >= (pace.rate * RARE_TIME).max(RARE) {
+            pace.cut_a_little(now);
+            return Duration::ZERO;
+        }
+        pace.cut(closed, now);
         match self.streak {
             0 | 1 => seconds(2.0 / pace.rate).clamp(PAUSE / 20, PAUSE),
             more => PAUSE.saturating_mul(1 << (more - 2).min(8)).min(LONGEST_PAUSE),
@@ -182,11 +198,12 @@ impl Adapt {
 
     fn crowd(&mut self, refused: &Refused, again: bool, now: Instant) {
         let served = f64::from(refused.in_flight.saturating_sub(1)).max(1.0);
-        let room = self.room.get_or_insert(Room { limit: served, peak: served, bound: true, bound_at: now });
+        let new = Room { limit: served, peak: served, cut_at: now, grown: now, bound: true, bound_at: now };
+        let room = self.room.get_or_insert(new);
         let served = served.min(room.limit.max(1.0));
         room.peak = served;
         room.limit = if again { served } else { (served * BACK).max(1.0) };
-        room.bound_at = now;
+        (room.cut_at, room.grown, room.bound_at) = (now, now, now);
     }
 
     fn close(&mut self, pause: Duration, now: Instant) {
@@ -200,7 +217,18 @@ impl Adapt {
 impl Pace {
     fn new(served: f64, now: Instant) -> Self {
         let rate = served * BACK;
-        Pace { rate, peak: served, level: 0.0, at: now, cut_at: now, good: 0, grown: now, bound: true, bound_at: now }
+        Pace {
+            rate,
+            peak: served,
+            measured: false,
+            level: 0.0,
+            at: now,
+            cut_at: now,
+            good: 0,
+            grown: now,
+            bound: true,
+            bound_at: now,
+        }
     }
 
     fn wait(&self, ahead: f64, now: Instant) -> Duration {
@@ -221,16 +249,27 @@ impl Pace {
     }
 
     /// Refused again. What was served since the last time is what the provider gives, if anything was.
-    fn cut(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.cut_at).as_secs_f64().max(0.05);
+    fn cut(&mut self, closed: Option<Instant>, now: Instant) {
+        let since = closed.map_or(self.cut_at, |until| until.clamp(self.cut_at, now));
+        let elapsed = now.saturating_duration_since(since).as_secs_f64().max(0.05);
         if self.good == 0 {
             self.rate = (self.rate / 2.0).max(SLOWEST);
         } else {
             self.peak = (f64::from(self.good) / elapsed).clamp(self.rate * 0.4, self.rate);
             self.rate = (self.peak * BACK).max(SLOWEST);
+            self.measured = true;
         }
         (self.good, self.level) = (0, 0.0);
         (self.at, self.cut_at, self.grown, self.bound_at) = (now, now, now, now);
+    }
+
+    fn cut_a_little(&mut self, now: Instant) {
+        self.settle(now);
+        self.rate *= BACK_A_LITTLE;
+        self.peak = self.rate / BACK;
+        self.measured = true;
+        (self.good, self.level) = (0, 0.0);
+        (self.cut_at, self.grown, self.bound_at) = (now, now, now);
     }
 
     fn succeeded(&mut self, now: Instant) {
@@ -243,8 +282,10 @@ impl Pace {
             let back = self.peak * BACK;
             self.rate = if self.rate < back {
                 (self.rate * passed.min(1.0).exp2()).min(back)
+            } else if self.measured {
+                self.rate + self.peak * MORE * passed * eager(self.cut_at, now)
             } else {
-                self.rate + self.peak * MORE * passed
+                self.rate * (passed / 2.0).min(0.5).exp2()
             };
         }
     }
@@ -253,12 +294,25 @@ impl Pace {
 // === impl Room ===
 
 impl Room {
-    /// One success: a call more each round, and near to where it was refused one in four rounds.
-    fn grow(&mut self) {
-        let step = if self.limit + 1.0 > self.peak { 0.25 } else { 1.0 };
-        self.limit += step / self.limit.max(1.0);
-        self.bound = false;
+    /// One success: a call more each round, up to what was served before.
+    fn grow(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.grown).as_secs_f64().min(PLACE);
+        (self.grown, self.bound) = (now, false);
+        let round = 1.0 / self.limit.max(1.0);
+        if self.limit < self.peak {
+            self.limit = (self.limit + round).min(self.peak);
+        } else {
+            // not sooner than in eight rounds, so that few are refused where calls take long
+            let eager = eager(self.cut_at, now);
+            self.limit += (passed / PLACE * eager).min(round * (eager / 8.0).min(1.0));
+        }
     }
+}
+
+/// How much faster more is asked for when nothing has been refused for long: what a provider gives may have grown manifold.
+fn eager(since: Instant, now: Instant) -> f64 {
+    let tens = now.saturating_duration_since(since).as_secs_f64() / 10.0;
+    1.0 + (tens * tens).min(100.0)
 }
 
 // === impl Tally ===

@@ -7,6 +7,10 @@ use super::limits::{Asked, Load};
 
 /// More are not remembered apart.
 const MOST: usize = 1024;
+/// A reply that comes so much later than the first one noted is to a call that was noted too.
+const STRANGE: Duration = Duration::from_secs(3);
+/// Where the age of a call is not known.
+const OLD: Duration = Duration::from_secs(60);
 /// An estimate of tokens is cut off here, so that sums stay sums.
 pub const MOST_TOKENS: u64 = 1_000_000_000;
 
@@ -21,8 +25,9 @@ pub struct Flights {
     /// Of all that was ever let through.
     total: Load,
     unanswered: Load,
-    /// Calls let through before anything was noted, that may still be answered.
+    /// Calls let through before anything was noted, that may still be answered, and until when that is likely.
     strangers: u32,
+    strange_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,9 +49,9 @@ pub type Number = u64;
 
 impl Flights {
     /// So many were under way when we began to take notes of all.
-    pub fn begin_with(&mut self, strangers: u32) {
+    pub fn begin_with(&mut self, strangers: u32, now: Instant) {
         if self.open.is_empty() {
-            self.strangers = strangers;
+            (self.strangers, self.strange_until) = (strangers, Some(now + STRANGE));
         }
     }
 
@@ -71,15 +76,16 @@ impl Flights {
 
     /// A reply has come. Without a number it counts as that to the oldest call without one, and as if any call still under way had been it.
     pub fn answered(&mut self, number: Option<Number>, now: Instant) -> (Number, Asked) {
-        if number == Some(0) || (number.is_none() && self.strangers > 0) {
+        let strange = self.strangers > 0 && self.strange_until.is_some_and(|until| now < until);
+        if number == Some(0) || (number.is_none() && strange) {
             self.strangers = self.strangers.saturating_sub(1);
-            return (0, Asked { age: Duration::from_secs(60), missing: None, tokens: 0 });
+            return (0, Asked { age: OLD, missing: None, tokens: 0 });
         }
         let oldest = self.oldest_unanswered();
         let answered = number.unwrap_or(oldest);
         let (age, tokens) = match self.get(answered) {
             Some(flight) => (now.saturating_duration_since(flight.at), flight.tokens),
-            None => (Duration::from_secs(60), 0),
+            None => (OLD, 0),
         };
         self.mark(answered, true, false);
         let since = if number.is_some() { Some(answered) } else { self.oldest_under_way().map(|n| n.min(answered)) };

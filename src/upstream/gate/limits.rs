@@ -142,7 +142,7 @@ impl Limits {
             }
         }
         if !refused {
-            self.scale = 1.0 + (self.scale - 1.0) * 0.99;
+            self.scale = 1.0 + (self.scale - 1.0) * 0.998;
         } else if short_of_tokens && expected {
             self.scale = (self.scale * 1.25).min(MOST_SCALE);
         }

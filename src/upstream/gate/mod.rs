@@ -219,7 +219,7 @@ impl Shared {
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         state.learn(&said, status, retry_after, number, in_flight, now);
         if !self.bound.load(Ordering::Relaxed) && !state.is_open() {
-            state.flights.begin_with(in_flight.saturating_sub(1));
+            state.flights.begin_with(in_flight.saturating_sub(1), now);
             self.bound.store(true, Ordering::Release);
         }
         self.turns(&mut state, now);

@@ -127,7 +127,7 @@ async fn a_refused_reload_tells_every_fault_and_the_old_configuration_serves_on(
     let (status, answer) = reload(&gateway).await;
     assert_eq!(status, 422);
     let errors: Vec<&str> = answer["errors"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-    for part in ["opnai", "is not a target", "too short"] {
+    for part in ["opnai", "nor the name of an entry", "too short"] {
         let error = errors.iter().find(|error| error.contains(part)).unwrap_or_else(|| panic!("{part} in {errors:?}"));
         let place = error.split("tollgate.yaml:").nth(1).expect("a file");
         assert!(place.starts_with(|c: char| c.is_ascii_digit()), "a line: {error}");

@@ -43,7 +43,7 @@ pub async fn gateway_with(upstream: SocketAddr, extra_yaml: &str) -> Gateway {
 /// One OpenAI-compatible provider, a few models, the test key.
 pub fn one_provider(upstream: SocketAddr) -> String {
     format!(
-        "providers:\n  up: {{kind: openai, base_url: \"http://{upstream}/v1\", api_key: {UPSTREAM_KEY}}}\n\
+        "providers:\n  up: {{kind: openai, base_url: \"http://{upstream}/v1\", api_key: {UPSTREAM_KEY}, queue: off}}\n\
          models:\n  gpt-4o-mini: up/gpt-4o-mini\n  alias: up/gpt-4o-mini\n\
          keys:\n  - {{name: test, key: {KEY}, tags: {{team: search}}}}\n"
     )
