@@ -24,7 +24,7 @@ fn connection() -> Vec<Fault> {
         Fault::new("sends a TLS alert at once", |_| vec![Step::Write(ALERT.to_vec()), Step::Close]).both(Error),
         Fault::new("answers with a TLS alert", |_| then(ALERT.to_vec(), Step::Close)).both(Error),
         Fault::new("accepts and never reads", |_| vec![Step::Deaf]).both(Error),
-        Fault { padding: 3 << 20, ..Fault::new("never reads a large request", |_| vec![Step::Deaf]).both(Error) },
+        Fault { padding: 2 << 20, ..Fault::new("never reads a large request", |_| vec![Step::Deaf]).both(Error) },
         Fault::new("resets when it has read the head", |_| vec![Step::Head, Step::Reset]).both(Error),
         Fault::new("resets when it was asked", |_| vec![Step::Request, Step::Reset]).both(Error),
         Fault::new("closes when it was asked", |_| vec![Step::Request, Step::Close]).both(Error),
@@ -34,7 +34,7 @@ fn connection() -> Vec<Fault> {
         })
         .both(Served),
         Fault {
-            padding: 3 << 20,
+            padding: 2 << 20,
             ..Fault::new("answers before it has read the request", |s| {
                 let answer = s.sized(
                     "429 Too Many Requests",
@@ -146,6 +146,18 @@ fn heads() -> Vec<Fault> {
 }
 
 fn framing() -> Vec<Fault> {
+    // `first`: so much of it comes at once
+    let endless = |name: &str, first: usize| {
+        Fault::new(name, move |s| {
+            let start = match s.mode {
+                Mode::Whole => "{\"id\":\"",
+                Mode::Streamed => "data: {\"id\":\"",
+            };
+            let begin = format!("{}Connection: close\r\n\r\n{start}{}", s.ok(), "x".repeat(first));
+            vec![Step::Request, Step::Write(begin.into()), Step::Flood(vec![b'x'; 1000], SOON)]
+        })
+        .both(Error)
+    };
     let lengths = |name: &str, fields: fn(usize) -> String| {
         Fault::new(name, move |s| {
             let body = s.body();
@@ -194,15 +206,8 @@ fn framing() -> Vec<Fault> {
             vec![Step::Request, Step::Write(s.good()), SETTLE, Step::Write(second)]
         })
         .both(Served),
-        Fault::new("an endless body", |s| {
-            let start = match s.mode {
-                Mode::Whole => "{\"id\":\"",
-                Mode::Streamed => "data: {\"id\":\"",
-            };
-            let head = format!("{}Connection: close\r\n\r\n{start}", s.ok());
-            vec![Step::Request, Step::Write(head.into()), Step::Flood(vec![b'x'; 4096], SOON)]
-        })
-        .both(Error),
+        endless("an endless body", 0),
+        endless("an endless body that begins at once", 400 * 1024),
     ]
 }
 
