@@ -18,5 +18,5 @@ bench-build:
 	cargo build --profile dist --locked
 	cargo build --profile dist --locked --manifest-path benches/load/Cargo.toml --target-dir $(BENCH_TARGET)/bench-load
 
-bench-parts: ## Time the parts of the data path (scan, splice, sse, tap, bridge)
-	cargo bench --profile dist --bench scan --bench splice --bench sse --bench tap --bench bridge -- --quick
+bench-parts: ## Time the parts of the data path (scan, splice, sse, tap, bridge, route)
+	cargo bench --profile dist --bench scan --bench splice --bench sse --bench tap --bench bridge --bench route -- --quick

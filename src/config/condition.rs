@@ -4,7 +4,8 @@
 //! place. The language: <https://github.com/google/cel-spec>, "Language definition". How it is evaluated here is no one else's business: no type
 //! of the library leaves this file.
 //!
-//! Bounded: an expression has 4 KiB at most, is nested 32 deep at most and loops within loops twice at most, over lists of at most 128.
+//! Bounded: an expression has 4 KiB and 512 operators at most, is nested 24 deep at most and loops within loops twice at most, over lists of at
+//! most 128.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -23,7 +24,12 @@ use crate::id::ModelName;
 
 /// Longest expression, in bytes.
 pub const LONGEST: usize = 4096;
-const DEEPEST: usize = 32;
+/// Most operators and brackets.
+const SIGNS: usize = 512;
+/// Deepest nesting.
+const DEEPEST: usize = 24;
+/// What the parser needs for [`SIGNS`] in a debug build, four times.
+const STACK: usize = 64 << 20;
 const LOOPS: usize = 2;
 /// Most header fields a condition sees.
 const HEADERS: usize = 128;
@@ -127,14 +133,26 @@ impl Condition {
         if text.len() > LONGEST {
             return Err(NoCondition::whole(format!("has {} bytes, more than the limit of {LONGEST}", text.len())));
         }
-        too_deep(text)?;
-        // the library's parser is generated code, and what is typed can be anything
-        let parsed = catch_unwind(|| LANGUAGE.compile(text));
-        let program = match parsed {
-            Ok(Ok(program)) => program,
-            Ok(Err(errors)) => return Err(NoCondition::of(&errors)),
-            Err(_) => return Err(NoCondition::whole("cannot be parsed".to_owned())),
-        };
+        simple_enough(text)?;
+        // The library's parser is generated code that goes as deep as the text, and what is typed can be anything: it gets a stack of its own, and
+        // if it panics, that is all that ends.
+        let judged = std::thread::Builder::new()
+            .name("condition".to_owned())
+            .stack_size(STACK)
+            .spawn({
+                let text = text.to_owned();
+                move || Self::judged(&text)
+            })
+            .map(std::thread::JoinHandle::join);
+        match judged {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(_)) => Err(NoCondition::whole("cannot be parsed".to_owned())),
+            Err(error) => Err(NoCondition::whole(format!("cannot be parsed now: {error}"))),
+        }
+    }
+
+    fn judged(text: &str) -> Result<Condition, NoCondition> {
+        let program = LANGUAGE.compile(text).map_err(|errors| NoCondition::of(&errors))?;
         let mut judge = Judge { program: &program, bound: Vec::new(), reads_body: false };
         judge.expression(program.expression(), 0, 0)?;
         let reads_body = judge.reads_body;
@@ -183,25 +201,31 @@ impl NoCondition {
         let Some(error) = errors.errors.first() else { return Self::whole("cannot be parsed".to_owned()) };
         let (line, column) = error.pos;
         let at = usize::try_from(line).ok().zip(usize::try_from(column).ok()).filter(|(line, _)| *line > 0);
-        NoCondition { at, what: error.msg.lines().next().unwrap_or_default().trim().to_owned() }
+        let what = error.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+        // what could stand there instead is half of the language
+        let what = what.split(" expecting ").next().unwrap_or(what);
+        NoCondition { at, what: what.trim().to_owned() }
     }
 }
 
 // === judging ===
 
-/// Brackets, and operators of which each stands within the next. The parser and the evaluation go as deep as the text.
-fn too_deep(text: &str) -> Result<(), NoCondition> {
-    let (mut depth, mut deepest) = (0usize, 0);
+/// Few enough operators and brackets, so that there is an end to how deep the parser goes.
+fn simple_enough(text: &str) -> Result<(), NoCondition> {
+    let (mut signs, mut quote, mut escaped) = (0, None, false);
     for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => continue,
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(end) => {
+                escaped = byte == b'\\';
+                quote = quote.filter(|_| byte != end);
+            }
+            None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
+            None => signs += usize::from(byte.is_ascii_punctuation() && byte != b'_'),
         }
-        deepest = deepest.max(depth);
     }
-    match deepest > DEEPEST {
-        true => Err(NoCondition::whole(format!("is nested deeper than {DEEPEST} levels"))),
+    match signs > SIGNS {
+        true => Err(NoCondition::whole(format!("has {signs} operators and brackets, more than the limit of {SIGNS}"))),
         false => Ok(()),
     }
 }
@@ -216,15 +240,19 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn expression(&mut self, node: &'a IdedExpr, depth: usize, loops: usize) -> Result<(), NoCondition> {
-        // a chain of operators stands within itself: 64 of them are more than anybody reads
-        if depth > 2 * DEEPEST {
-            return Err(self.wrong(node, format!("is nested deeper than {} levels", 2 * DEEPEST)));
+        // evaluation goes as deep, on a stack that is not its own
+        if depth > DEEPEST {
+            return Err(
+                self.wrong(node, format!("is nested deeper than {DEEPEST} levels (a chain of operators counts, too)"))
+            );
         }
         let below = depth + 1;
         match &node.expr {
             Expr::Ident(name) => self.name(node, name),
             Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) if !self.bound.contains(&root.as_str()) => self.member(node, root, &select.field),
+                Expr::Ident(root) if NAMES.iter().any(|(known, _)| known == root) && !self.is_bound(root) => {
+                    self.member(node, root, &select.field)
+                }
                 _ => self.expression(&select.operand, below, loops),
             },
             Expr::Call(call) => {
@@ -270,7 +298,7 @@ impl<'a> Judge<'a> {
     }
 
     fn name(&self, node: &IdedExpr, name: &str) -> Result<(), NoCondition> {
-        if self.bound.contains(&name) || TYPES.contains(&name) {
+        if self.is_bound(name) || TYPES.contains(&name) {
             return Ok(());
         }
         let what = match NAMES.iter().find(|(root, _)| *root == name) {
@@ -284,14 +312,16 @@ impl<'a> Judge<'a> {
     }
 
     fn member(&mut self, node: &IdedExpr, root: &str, member: &str) -> Result<(), NoCondition> {
-        let Some((root, members)) = NAMES.iter().find(|(known, _)| *known == root) else {
-            return self.name(node, root);
-        };
+        let members = NAMES.iter().find(|(known, _)| *known == root).map_or(&[][..], |(_, members)| members);
         if !members.contains(&member) {
             return Err(self.wrong(node, format!("there is no \"{root}.{member}\": {}", advice(member, members))));
         }
-        self.reads_body |= *root == "request" && OF_BODY.contains(&member);
+        self.reads_body |= root == "request" && OF_BODY.contains(&member);
         Ok(())
+    }
+
+    fn is_bound(&self, name: &str) -> bool {
+        self.bound.contains(&name)
     }
 
     /// A regular expression that is written out is tried.
@@ -313,12 +343,10 @@ impl<'a> Judge<'a> {
 
     fn wrong(&self, node: &IdedExpr, what: String) -> NoCondition {
         let info = self.program.source_info();
-        let at = info.offset_for(node.id).and_then(|(start, _)| {
-            // counted in characters
-            let before: String = info.source.chars().take(start as usize).collect();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            Some((line, column))
+        let at = info.offset_for(node.id).map(|(start, _)| {
+            let before = info.source.get(..start as usize).unwrap_or_default();
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            (before.matches('\n').count() + 1, line.chars().count() + 1)
         });
         NoCondition { at, what }
     }
@@ -379,4 +407,172 @@ impl Subject<'_> {
 fn made<'b>(value: Value) -> Option<CowVal<'b, 'b>> {
     let value: Box<dyn Val> = value.try_into().ok()?;
     Some(CowVal::Owned(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let NoCondition { at, what } = Condition::compile(text).expect_err(text);
+        at.map_or(what.clone(), |(line, column)| format!("{line}:{column}: {what}"))
+    }
+
+    fn subject(headers: &HeaderMap) -> Subject<'_> {
+        Subject {
+            model: "gpt-5",
+            operation: "messages",
+            path: "/v1/messages",
+            stream: true,
+            headers,
+            key: None,
+            tokens: 1234,
+            needs: vec!["vision", "tools"],
+            tools: vec!["shell".into(), "read".into()],
+        }
+    }
+
+    fn outcome(text: &str) -> Result<bool, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-team", "a"), ("x-team", "b"), ("authorization", "Bearer s"), ("cookie", "s")] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        Condition::compile(text).unwrap_or_else(|e| panic!("{text}: {e:?}")).holds(&subject(&headers))
+    }
+
+    #[test]
+    fn what_could_never_hold_is_refused_with_its_place() {
+        for (text, wanted) in [
+            ("request.strem", "1:8: there is no \"request.strem\": did you mean \"stream\"?"),
+            ("true &&\n  request.modle == 'a'", "2:10: there is no \"request.modle\": did you mean \"model\"?"),
+            (
+                "'é' == 'é' && request.x",
+                "1:22: there is no \"request.x\": write one of model, operation, path, stream, headers, tokens, needs, tools",
+            ),
+            ("key == 'a'", "1:1: \"key\" is no value: write one of key.name, key.tags"),
+            (
+                "size(key.tags, tagz) > 0",
+                "1:16: there is no \"tagz\": write one of request.model, request.operation, request.path, request.stream, request.headers, request.tokens, request.needs, request.tools, key.name, key.tags",
+            ),
+            ("sise(request.tools) > 0", "1:5: has no function \"sise\": did you mean \"size\"?"),
+            ("request.model.startswith('a')", "1:25: has no function \"startswith\": did you mean \"startsWith\"?"),
+            ("request.model.matches('(a')", "1:22: not a regular expression: unclosed group"),
+            ("request.model ==", "1:17: mismatched input '<EOF>'"),
+            ("", "1:1: mismatched input '<EOF>'"),
+            ("'a", "1:1: token recognition error at: ''a'"),
+            ("Thing{a: 1}", "1:6: there is no type \"Thing\" to make one of"),
+            (
+                "request.tools.all(a, request.tools.all(b, request.tools.all(c, a == b + c)))",
+                "1:60: loops within loops more than 2 deep",
+            ),
+        ] {
+            assert_eq!(refused(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_sees_what_is_documented() {
+        for text in [
+            "request.model == 'gpt-5' && request.operation == 'messages' && request.path.startsWith('/v1/')",
+            "request.stream && request.tokens > 1000 && request.tokens == 1234",
+            "request.headers['x-team'] == 'a, b' && 'x-team' in request.headers",
+            "has(request.headers.cookie) == false && !('authorization' in request.headers)",
+            "'vision' in request.needs && size(request.needs) == 2",
+            "request.tools.exists(t, t.startsWith('sh')) && request.tools[1] == 'read'",
+            "key.name == '' && size(key.tags) == 0",
+            "request.model.matches('^gpt-[0-9]+$') ? true : false",
+            "request.tools.filter(request, request == 'read').size() == 1",
+            "// said aside\n true",
+        ] {
+            assert_eq!(outcome(text), Ok(true), "{text}");
+        }
+        assert_eq!(outcome("request.tokens < 1000"), Ok(false));
+        let reads_body = |text| Condition::compile(text).unwrap().reads_body();
+        assert!(reads_body("size(request.tools) > 0") && !reads_body("request.stream && key.tags['tools'] == 'needs'"));
+    }
+
+    #[test]
+    fn what_cannot_be_evaluated_says_why() {
+        for (text, why) in [
+            ("request.headers['x'] == 'a'", "No such key: x"),
+            ("request.model", "it is a string, and neither true nor false"),
+            ("request.tokens / (request.tokens - 1234) > 0", "Division by zero of Int(1234)"),
+            ("request.tools[7] == 'a'", "Index out of bounds: Int(7)"),
+        ] {
+            assert_eq!(outcome(text), Err(why.to_owned()), "{text}");
+        }
+    }
+
+    /// In time, and without a panic; and what is accepted can be evaluated on a small stack.
+    #[test]
+    fn no_text_is_too_odd_to_be_judged() {
+        let many = |part: &str, times: usize| part.repeat(times);
+        let texts = [
+            many("(", 4096),
+            many("(", 500),
+            many("[", 500),
+            many("{", 500),
+            many("{1:", 250),
+            format!("{}1", many("1+", 500)),
+            format!("{}1", many("1+", 23)),
+            format!("{}1", many("-", 500)),
+            format!("{}true", many("!", 500)),
+            format!("{}1", many("1?", 500)),
+            format!("{}true", many("true?true:", 250)),
+            format!("{}true", many("true?true:", 23)),
+            format!("request.headers{}", many(".a", 500)),
+            format!("request.tools{}", many("[0]", 250)),
+            format!("{}true", many("true||", 250)),
+            format!("{}1{}", many("(", 250), many(")", 250)),
+            format!("{}1{}", many("[", 250), many("]", 250)),
+            format!("{}1{}", many("[", 24), many("]", 24)),
+            format!("{}x", many("x.map(x,", 120)),
+            format!("request.tools{}", many(".map(x,x)", 100)),
+            many("\\", 500),
+            many("'", 4000),
+            many("\u{0}", 4000),
+            many("\u{1f600}", 1000),
+            many("a.", 500),
+            many("x in ", 800),
+            many("9", 4000),
+            many("request.", 500),
+            "request.headers[request.headers]".to_owned(),
+            "'\\ud800'".to_owned(),
+            "b'\\377' == r'\\'".to_owned(),
+            "''.matches('(a{1000}){1000}')".to_owned(),
+            "[1].map(a, 1, 2, 3)".to_owned(),
+            "has(a)".to_owned(),
+            "-9223372036854775808 / -1 == 1".to_owned(),
+            "int('9' + '9') % 0 == 1".to_owned(),
+            "1u - 2u == 1u".to_owned(),
+            "size('a' * 9) == 1".to_owned(),
+            "double(1e308) * 10.0 > 1.0".to_owned(),
+            "int(1e300) == 1".to_owned(),
+        ];
+        let small = || {
+            for text in texts {
+                let begun = std::time::Instant::now();
+                if let Ok(condition) = Condition::compile(&text) {
+                    let _ = condition.holds(&subject(&HeaderMap::new()));
+                }
+                // 0.1 s in a debug build; the bound is for a busy machine
+                assert!(begun.elapsed().as_secs() < 5, "{text:.20}: {:?}", begun.elapsed());
+            }
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(small).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn loops_over_the_longest_lists_end_soon() {
+        let headers = HeaderMap::new();
+        let tools = (0..128).map(|n| format!("tool-{n}").into()).collect();
+        let subject = Subject { tools, ..subject(&headers) };
+        let text = "request.tools.all(a, request.tools.all(b, a + b != a))";
+        let condition = Condition::compile(text).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(condition.holds(&subject), Ok(true));
+        // 16384 rounds: 50 ms in a debug build
+        assert!(begun.elapsed().as_secs() < 3, "{:?}", begun.elapsed());
+        println!("16384 rounds: {:?}", begun.elapsed());
+    }
 }

@@ -8,6 +8,7 @@ use crate::config::snapshot::{AccessLog, AuthScheme, HttpVersion, StreamUsage};
 mod errors;
 mod models;
 mod providers;
+mod rules;
 
 fn environment() -> Environment {
     Environment::of([("OPENAI_API_KEY", "sk-canary-openai"), ("CI_KEY", "canary-ci-key-0123456789"), ("EMPTY", "")])

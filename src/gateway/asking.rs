@@ -10,7 +10,7 @@ use pingora::http::RequestHeader;
 use super::router::Inquiry;
 use super::{bridge, reply, task};
 use crate::call::{Lane, Lost};
-use crate::chat::{How, Losses, Seal};
+use crate::chat::{How, Losses, Seal, Start};
 use crate::config::snapshot::{OnLoss, Provider, StreamUsage};
 use crate::dialect::envelope::{Envelope, usage_is_optional};
 use crate::dialect::{Framing, Grammar, Manners, Operation, ReplyTo, StreamForm};
@@ -48,6 +48,18 @@ pub struct Question<'a> {
     pub deadline: Option<Instant>,
     /// Drawn at random.
     pub seed: u64,
+    /// A stream that breaks is taken up by another target (`continue: true`).
+    pub resume: bool,
+    /// What the client has of an answer that broke.
+    pub said: Option<Said>,
+}
+
+/// The beginning of an answer, as another target must know it to go on.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    pub text: String,
+    /// How the client knows the answer.
+    pub start: Start<'static>,
 }
 
 /// The question, put to one target.
@@ -87,7 +99,12 @@ pub struct Asking {
 
 // === impl Question ===
 
-impl Question<'_> {
+impl<'a> Question<'a> {
+    /// The same, of which the client has the beginning of an answer.
+    pub fn with(&self, said: Said) -> Question<'a> {
+        Question { id: self.id.clone(), model: self.model.clone(), said: Some(said), ..*self }
+    }
+
     /// What an answer needs that no provider said.
     pub fn reply_to(&self) -> ReplyTo<'_> {
         ReplyTo {
@@ -115,8 +132,9 @@ impl Asked {
     ) -> Result<Self> {
         let operation = question.inquiry.operation;
         let mut way = route::way(target, operation)?;
-        if way == Way::Splice && packed && operation.dialect().is_some() {
-            // what another provider signed would be refused: said again in the same dialect, without it
+        if way == Way::Splice && (packed || question.resume) && operation.dialect().is_some() {
+            // what another provider signed would be refused: said again in the same dialect, without it; and a stream that may go on
+            // elsewhere must be one that can be said in our words
             way = Way::Bridge(operation);
         }
         let mut lost = Lost::default();

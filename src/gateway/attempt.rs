@@ -22,6 +22,9 @@ use crate::upstream::gate::Ticket;
 use crate::upstream::track::Flight;
 use crate::upstream::{Body, FailureKind, Reply, Sent};
 
+/// What a read may take beyond its deadline before the whole try is given up.
+const SLACK: Duration = Duration::from_millis(50);
+
 /// A question that may be asked now.
 pub struct Ready {
     /// Its place in the plan.
@@ -124,7 +127,13 @@ pub async fn begin(shared: &Shared, question: &Question<'_>, ready: Ready, deadl
     let mut seen = Seen::default();
     let deadline = deadline.min(flight.begun + asked.target.timeouts.total);
     let mut outcome = Outcome { metrics: &shared.metrics, target: &asked.target, label: "cancelled" };
-    let answer = answer(shared, question, &asked, &flight, &mut seen, deadline).await;
+    // each read has a deadline of its own; this one is for what drips
+    let first_token = deadline.min(flight.begun + asked.target.timeouts.first_token);
+    let answer = answer(shared, question, &asked, &flight, &mut seen, first_token);
+    let answer = match tokio::time::timeout_at((first_token + SLACK).into(), answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failed::of(Error::new(Kind::UpstreamTimeout, "The provider did not answer in time."))),
+    };
     match answer {
         Ok(answer) => {
             outcome.label = "ok";
@@ -165,7 +174,7 @@ async fn answer(
     deadline: Instant,
 ) -> Result<Beginning, Failed> {
     let target = &asked.target;
-    let pace = Pace { idle: target.timeouts.idle, deadline: deadline.min(flight.begun + target.timeouts.first_token) };
+    let pace = Pace { idle: target.timeouts.idle, deadline };
     let line = Line { shared, question, target, flight, pace, affinity: asked.affinity };
     match &asked.speech {
         Speech::Splice { body, added_usage } => {

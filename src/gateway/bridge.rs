@@ -4,14 +4,14 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::asking::{Question, book, in_one_piece, manners, misfit, unreadable};
+use super::asking::{Question, Said, book, in_one_piece, manners, misfit, unreadable};
 use super::attempt::{Beginning, Failed, Line, Seen, Whole};
 use super::exchange::client_gone;
 use super::flow::{self, Ended, Heartbeat, OpenStream, Pace};
 use super::proxy::Shared;
 use super::{reply, splice};
 use crate::call::{Call, Lost};
-use crate::chat::{Event, Losses, Usage, unfold};
+use crate::chat::{Block, Delta, Event, Extra, Losses, Open, Request, Role, Start, Text, Turn, Usage, unfold};
 use crate::config::snapshot::OnLoss;
 use crate::dialect::adapt::{Undo, adapt};
 use crate::dialect::envelope::Envelope;
@@ -22,7 +22,7 @@ use crate::dialect::{
     To, inbound, outbound,
 };
 use crate::error::{Error, Kind, Result};
-use crate::json::{Node, Spliced};
+use crate::json::{At, Node, Spliced};
 use crate::route::Target;
 use crate::upstream::Reply;
 
@@ -30,6 +30,12 @@ use crate::upstream::Reply;
 pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
 /// So much of a stream without output is held back.
 const HELD: usize = 256 * 1024;
+
+/// Said to a target that takes up a broken answer.
+const GO_ON: &str =
+    "Your answer was cut off. Continue it exactly where it stopped, without repeating any of it and without comment.";
+/// So much text of an answer is kept for another target to go on from.
+const SAID: usize = 256 * 1024;
 
 /// A request in the provider's words, and what its answer needs to be said back.
 pub struct Speech {
@@ -59,9 +65,15 @@ struct Writing {
     out: Vec<u8>,
     /// The first output has come.
     began: bool,
+    /// The last event has been said.
+    ended: bool,
     output_frames: u64,
     usage: Option<Usage>,
     failed: Option<Error>,
+    /// What the client has, as long as another target could go on from it.
+    said: Option<Said>,
+    /// The answer goes on: the client knows its beginning.
+    goes_on: bool,
 }
 
 // === impl Speech ===
@@ -82,6 +94,9 @@ impl Speech {
         let mut request = inbound.decode_request(node).map_err(|wrong| misfit(body, &wrong))?;
         request.model = (&*envelope.model).into();
         request.stream = envelope.stream;
+        if let Some(said) = &question.said {
+            go_on(&mut request, said);
+        }
         let echo = inbound.echo(&request);
         let stream_usage = request.stream_usage;
         let manners = manners(target)?;
@@ -97,6 +112,29 @@ impl Speech {
     }
 }
 
+/// Let another target go on where an answer broke. Not every model goes on by itself behind a turn of its own, so it is told to.
+fn go_on<'a>(request: &mut Request<'a>, said: &'a Said) {
+    if said.text.is_empty() {
+        return;
+    }
+    let turn = |role, text: &'a str| Turn {
+        role,
+        name: None,
+        blocks: vec![Block::Text(Text {
+            text: text.into(),
+            citations: Vec::new(),
+            cache: None,
+            seal: None,
+            at: At::NOWHERE,
+            extra: Extra::default(),
+        })],
+        at: At::NOWHERE,
+        extra: Extra::default(),
+    };
+    request.turns.push(turn(Role::Assistant, &said.text));
+    request.turns.push(turn(Role::User, GO_ON));
+}
+
 fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'static dyn Outbound)> {
     match (inbound(from), to.dialect()) {
         (Some(inbound), Some(dialect)) => Ok((inbound, outbound(dialect))),
@@ -107,8 +145,10 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
 /// Read a reply up to its first output.
 pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mut Seen) -> Result<Beginning, Failed> {
     let (inbound, outbound) = codecs(line.operation(), speech.to).map_err(Failed::of)?;
-    if reply.status() >= 300 {
-        return Err(refused(line, outbound, reply, seen).await);
+    match reply.status() {
+        200..=203 => {}
+        400..=599 => return Err(refused(line, outbound, reply, seen).await),
+        status => return Err(splice::no_answer_of(status)),
     }
     let origin = Origin { model: &line.target.model };
     let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
@@ -124,9 +164,15 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
         head,
         out: Vec::new(),
         began: false,
+        ended: false,
         output_frames: 0,
         usage: None,
         failed: None,
+        said: match &line.question.said {
+            Some(said) => Some(said.clone()),
+            None => line.question.resume.then(Said::default),
+        },
+        goes_on: line.question.said.is_some(),
     };
     let mut saying = Saying {
         decoder: outbound.stream_decoder(&origin),
@@ -254,7 +300,8 @@ impl Saying {
         Ok(())
     }
 
-    /// Send what there is and what comes. `opened`: the client has the header section already.
+    /// Send what there is and what comes. `opened`: the client has the header section already. `Some`: the answer broke, the client was not
+    /// told, and another target can go on from what it has.
     pub async fn finish(
         mut self: Box<Self>,
         shared: &Shared,
@@ -262,7 +309,7 @@ impl Saying {
         call: &mut Call,
         pace: Pace,
         opened: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<Said>> {
         let _open = OpenStream::new(shared);
         let done = self.forward(session, call, pace, opened).await;
         call.usage = self.writing.usage;
@@ -270,6 +317,14 @@ impl Saying {
         let ended = match done {
             Ok(()) => Ok(Ended::Whole),
             Err(error) if error.kind == Kind::ClientGone => Err(error),
+            // all was said: what breaks behind it concerns nobody
+            Err(_) if self.writing.ended => Ok(Ended::Broken),
+            Err(error) if self.writing.said.is_some() => {
+                self.flush(session, call, false).await?;
+                self.upstream.session.shutdown().await;
+                tracing::debug!("call {}: {error}; another target goes on", call.id.as_str());
+                return Ok(self.writing.said);
+            }
             Err(error) => {
                 call.fail(&error);
                 self.writing.encoder.push(Event::Error(error), &mut self.writing.out);
@@ -282,7 +337,7 @@ impl Saying {
         };
         let losses: Losses = self.writing.encoder.losses().clone();
         book(&mut call.losses, b"", &losses, "reply.", OnLoss::Report)?;
-        flow::close(shared, self.upstream, ended).await
+        flow::close(shared, self.upstream, ended).await.map(|()| None)
     }
 
     /// Say what comes until the stream ends. `Err` when it broke.
@@ -294,6 +349,9 @@ impl Saying {
         let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
         loop {
             if let Some(error) = &self.writing.failed {
+                if self.writing.said.is_some() {
+                    return Err(copy(error));
+                }
                 // the encoder has said it
                 call.fail(error);
                 return Ok(());
@@ -307,6 +365,7 @@ impl Saying {
                     heartbeat.wrote();
                 }
             }
+            let pace = if self.writing.ended { pace.shortly() } else { pace };
             match self.next(session, call, pace, heartbeat.as_mut()).await? {
                 Some(chunk) => self.push(chunk)?,
                 None => self.end()?,
@@ -374,9 +433,14 @@ pub fn media_type(form: StreamForm) -> &'static str {
 impl Writing {
     /// One event of the provider's.
     fn take(&mut self, event: Event<'_>) {
+        let event = self.remember(event);
         match &event {
             Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Open { .. } | Event::Stop { .. } | Event::End => self.began = true,
+            Event::End => {
+                self.began = true;
+                self.ended = true;
+            }
+            Event::Open { .. } | Event::Stop { .. } => self.began = true,
             Event::Delta { .. } => {
                 self.began = true;
                 self.output_frames += 1;
@@ -384,11 +448,54 @@ impl Writing {
             Event::Error(error) => self.failed = Some(copy(error)),
             Event::Start(_) | Event::Close { .. } | Event::Extra { .. } | Event::Ping => {}
         }
+        if self.said.is_some() && matches!(event, Event::Error(_)) {
+            // another target may go on: the client need not know
+            return;
+        }
         let mut events = Vec::with_capacity(2);
         self.undoing.push(event, &mut events);
         for event in events {
             self.encoder.push(event, &mut self.out);
         }
+        if self.goes_on && !self.out.is_empty() {
+            // the first frame names the role, which the client knows
+            self.goes_on = false;
+            let end = memchr::memmem::find(&self.out, b"\n\n").map_or(0, |at| at + 2);
+            self.out.drain(..end);
+        }
+    }
+
+    /// Keep what another target would need to go on, while it could.
+    fn remember<'e>(&mut self, event: Event<'e>) -> Event<'e> {
+        let Some(said) = &mut self.said else { return event };
+        let plain = match &event {
+            Event::Start(_) if self.goes_on => return Event::Start(said.start.clone()),
+            Event::Start(start) => {
+                said.start = own(start);
+                true
+            }
+            Event::Open { choice, open, .. } => *choice == 0 && matches!(open, Open::Text | Open::Thinking { .. }),
+            Event::Delta { delta: Delta::Text(text), .. } => {
+                said.text.push_str(text);
+                said.text.len() <= SAID
+            }
+            Event::Stop { .. } | Event::End => false,
+            _ => true,
+        };
+        if !plain {
+            self.said = None;
+        }
+        event
+    }
+}
+
+fn own(start: &Start<'_>) -> Start<'static> {
+    let own = |text: &Option<std::borrow::Cow<'_, str>>| text.as_ref().map(|text| text.to_string().into());
+    Start {
+        id: own(&start.id),
+        model: own(&start.model),
+        created: start.created,
+        service_tier: own(&start.service_tier),
     }
 }
 
@@ -397,6 +504,9 @@ impl Writing {
 /// The provider's error, in words that every dialect has.
 pub async fn refused(line: &Line<'_>, outbound: &dyn Outbound, mut upstream: Reply, seen: &mut Seen) -> Failed {
     let status = upstream.status();
+    if !(400..600).contains(&status) {
+        return splice::no_answer_of(status);
+    }
     // the status says enough
     let read = line.read_whole(&mut upstream, flow::ERROR_LIMIT, seen).await;
     let whole = read.is_ok();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::asking::Question;
+use super::asking::{Question, Said};
 use super::attempt::{Beginning, Begun, Whole};
 use super::failover::{self, Chase, Client, Known, Pursued};
 use super::flow::{self, Pace};
@@ -24,7 +24,7 @@ use super::proxy::Shared;
 use super::reply;
 use super::router::Inquiry;
 use crate::balance;
-use crate::call::Call;
+use crate::call::{Call, Tried};
 use crate::chat::Event;
 use crate::config::policy::Fallback;
 use crate::dialect::envelope::Envelope;
@@ -51,9 +51,10 @@ pub async fn run(
     call.model = Some(envelope.model.clone());
     call.stream = envelope.stream;
 
-    let question = question(session, call, inquiry, &envelope);
-    let mut client = Client::new(&question, call.snapshot.server.heartbeat);
+    let mut question = question(session, call, inquiry, &envelope);
     let mut plan = plan(shared, session, call, &question, &envelope, None)?;
+    question.resume = plan.policy.resume && question.stream && inquiry.operation == Operation::ChatCompletions;
+    let mut client = Client::new(&question, call.snapshot.server.heartbeat);
     let mut fell_back = false;
     let begun = loop {
         let pursued = Chase::new(shared, &question, &envelope, &plan).run(session, call, &mut client).await;
@@ -79,9 +80,49 @@ pub async fn run(
             Err(error) => return Err(error),
         }
     };
+    if question.resume {
+        return go_on(shared, session, call, &question, &envelope, plan, *begun, client.opened).await;
+    }
     drop(envelope);
     drop(share);
-    commit(shared, session, call, &question, *begun, client.opened).await
+    commit(shared, session, call, &question, *begun, client.opened).await.map(|_| ())
+}
+
+/// Stream an answer that another target may take up when it breaks.
+#[expect(clippy::too_many_arguments, reason = "all that is known of a call meets here")]
+async fn go_on(
+    shared: &Shared,
+    session: &mut Session,
+    call: &mut Call,
+    question: &Question<'_>,
+    envelope: &Envelope,
+    mut plan: Plan,
+    mut begun: Begun,
+    mut opened: bool,
+) -> Result<()> {
+    loop {
+        let broken = begun.asked.target.id;
+        let Some(said) = commit(shared, session, call, question, begun, opened).await? else { return Ok(()) };
+        opened = true;
+        plan.targets.retain(|target| target.id != broken);
+        if let (Some(provider), Some(model)) = (&call.provider, &call.upstream_model) {
+            call.tried.push(Tried::new(provider, model, "broken_off".to_owned()));
+        }
+        let error = || Error::new(Kind::UpstreamFailed, "The provider broke off its answer.");
+        if plan.targets.is_empty() {
+            return broken_off(session, call, question, error()).await;
+        }
+        let again = question.with(said);
+        let mut client = Client::new(&again, call.snapshot.server.heartbeat);
+        client.opened = true;
+        begun = match Chase::new(shared, &again, envelope, &plan).run(session, call, &mut client).await {
+            Ok(Pursued::Begun(begun)) => *begun,
+            Ok(Pursued::Refused(_, _, told)) | Err(told) if told.kind != Kind::ClientGone => {
+                return broken_off(session, call, question, told).await;
+            }
+            Ok(Pursued::Refused(_, _, told)) | Err(told) => return Err(told),
+        };
+    }
 }
 
 /// What the client wants.
@@ -100,6 +141,8 @@ fn question<'a>(session: &Session, call: &Call, inquiry: &'a Inquiry, envelope: 
         started: call.started,
         deadline: failover::callers_deadline(&head.headers).map(|after| call.started + after),
         seed: seed(&call.id),
+        resume: false,
+        said: None,
     }
 }
 
@@ -191,7 +234,7 @@ async fn commit(
     question: &Question<'_>,
     begun: Begun,
     opened: bool,
-) -> Result<()> {
+) -> Result<Option<Said>> {
     let Begun { asked, flight, ticket, seen, answer } = begun;
     let since_start = flight.begun.saturating_duration_since(call.started);
     call.provider = Some(asked.target.provider.name.clone());
@@ -215,10 +258,14 @@ async fn commit(
             passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await
         }
         Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await,
-        Beginning::Saying(saying) => saying.finish(shared, session, call, pace, opened).await,
+        Beginning::Saying(saying) => {
+            let said = saying.finish(shared, session, call, pace, opened).await;
+            drop((flight, ticket));
+            return said;
+        }
     };
     drop((flight, ticket));
-    sent
+    sent.map(|()| None)
 }
 
 async fn send(session: &mut Session, call: &mut Call, whole: Whole) -> Result<()> {

@@ -17,6 +17,9 @@ use crate::upstream::Reply;
 /// Most of a provider's error body that is read; the rest says nothing a client needs.
 pub const ERROR_LIMIT: usize = 64 * 1024;
 
+/// A provider that has ended its stream gets this long to end its reply.
+const AFTER_END: Duration = Duration::from_secs(1);
+
 /// What became of the provider's connection.
 pub enum Ended {
     /// Its reply was read to the end.
@@ -45,6 +48,11 @@ pub struct OpenStream<'a>(&'a Shared);
 // === impl Pace ===
 
 impl Pace {
+    /// Behind the end of a stream only its framing can come.
+    pub fn shortly(self) -> Self {
+        Pace { idle: self.idle.min(AFTER_END), ..self }
+    }
+
     /// How long the next read may take. Pingora's timer on the read serves for both limits.
     pub fn next(self, now: Instant) -> Result<Duration> {
         match self.deadline.checked_duration_since(now) {

@@ -60,11 +60,8 @@ pub struct Events {
 /// Read a reply up to its first output.
 pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut Seen) -> Result<Beginning, Failed> {
     match reply.status() {
-        400.. => Err(refusal(line, reply, seen).await),
-        300..=399 => Err(Failed::new(
-            How::Refused(reply.status()),
-            Error::new(Kind::UpstreamFailed, "The provider answered with a redirect, which is not followed."),
-        )),
+        400..=599 => Err(refusal(line, reply, seen).await),
+        status if !matches!(status, 200..=203) => Err(no_answer_of(status)),
         _ if reply.is_type("text/event-stream") => Events::begin(line, reply, added_usage, seen).await,
         _ => whole(line, reply, seen).await,
     }
@@ -89,17 +86,12 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
         many => Bytes::from(many.concat()),
     };
     let usage = dialect::usage_of(line.operation(), &body);
-    if upstream.status() == 200
-        && let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some())
-    {
+    if let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some()) {
         line.release(upstream).await;
         return Err(failed);
     }
     let mut head = head;
-    // these have no body, and say nothing of its framing (RFC 9112 6.3)
-    if !matches!(upstream.status(), 204 | 304) {
-        head.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(|e| Failed::of(broken_head(e)))?;
-    }
+    head.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(|e| Failed::of(broken_head(e)))?;
     line.release(upstream).await;
     Ok(Beginning::Whole(Whole { head, body, usage, lost: Lost::default(), estimated: false }))
 }
@@ -131,6 +123,12 @@ fn is_answer(line: &Line<'_>, head: &HeaderMap, body: &[u8], read: bool) -> Resu
         return Err(said_error(line, body));
     }
     Ok(())
+}
+
+/// A status that no answer of a model has: nothing, a redirect, or none at all.
+pub fn no_answer_of(status: u16) -> Failed {
+    let error = Error::new(Kind::UpstreamFailed, "The provider answered with a status that is no answer's.");
+    Failed::new(How::Broken, error.code("upstream_garbled").why(format!("status {status}")))
 }
 
 fn no_answer(what: &str) -> Failed {
@@ -387,6 +385,8 @@ impl Events {
                 write(session, call, None, true).await.map(|()| Ended::Whole)
             }
             Err(error) if error.kind == Kind::ClientGone => Err(error),
+            // all was said: what breaks behind it concerns nobody
+            Err(_) if seen.ended => write(session, call, None, true).await.map(|()| Ended::Broken),
             Err(error) => {
                 // the client learns of it in the stream, and the stream ends as streams do
                 call.fail(&error);
@@ -409,6 +409,7 @@ impl Events {
             write(session, call, Some(ready), false).await?;
         }
         while !self.done {
+            let pace = if self.tap.seen().ended { pace.shortly() } else { pace };
             let ready = match self.next(session, call, pace, heartbeat.as_mut()).await? {
                 Some(chunk) => self.take(chunk)?,
                 None => {
@@ -519,12 +520,16 @@ pub fn scrubbed_text(text: &str, provider: &Provider, fetched: &[String]) -> Str
     String::from_utf8_lossy(&scrubbed(text.as_bytes(), provider, fetched)).into_owned()
 }
 
-/// A provider's error without our credential and its address. `fetched`: what showed it who asks (`Credentials::secrets`).
+/// A provider's error without our credential and its addresses. `fetched`: what showed it who asks (`Credentials::secrets`).
 pub fn scrubbed(body: &[u8], provider: &Provider, fetched: &[String]) -> Bytes {
     let credential = provider.credential.as_ref().map_or("", |c| c.expose());
     let bearer = format!("Bearer {credential}");
-    let authority = format!("{}:{}", provider.base.host, provider.base.port);
-    let mut secrets = vec![bearer.as_str(), credential, &authority, &provider.base.host];
+    let pool = provider.pool.iter().flat_map(|pool| pool.endpoints.iter().map(|endpoint| &endpoint.base));
+    let bases: Vec<_> = std::iter::once(&provider.base).chain(pool).collect();
+    let authorities: Vec<String> = bases.iter().map(|base| format!("{}:{}", base.host, base.port)).collect();
+    let mut secrets = vec![bearer.as_str(), credential];
+    secrets.extend(authorities.iter().map(String::as_str));
+    secrets.extend(bases.iter().map(|base| &*base.host));
     secrets.extend(fetched.iter().map(String::as_str));
     openai::error::scrub(body, &secrets)
 }

@@ -138,7 +138,7 @@ async fn ask(
     seen: &mut Seen,
 ) -> Result<(Bytes, Option<u64>), Failed> {
     let mut upstream = line.send(asking, body, seen).await?;
-    if upstream.status() >= 400 {
+    if !matches!(upstream.status(), 200..=203) {
         return Err(bridge::refused(line, dialect::outbound(grammar(to)), upstream, seen).await);
     }
     let tokens = upstream.header(BEDROCK_TOKENS).and_then(|v| v.to_str().ok()?.parse().ok());

@@ -109,7 +109,8 @@ struct Doubts {
 impl Doubts {
     fn of(candidates: &[Candidate], body: &Body<'_>) -> Self {
         let mut doubts = Doubts { needs: [false; Need::ALL.len()], room: false };
-        if !body.is_conversation() {
+        // of a single target nobody knows better than its provider
+        if !body.is_conversation() || candidates.len() < 2 {
             return doubts;
         }
         let infos = || candidates.iter().map(|c| &c.target.info);

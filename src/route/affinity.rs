@@ -17,9 +17,9 @@ use crate::dialect::Operation;
 use crate::json::scan::unquote;
 use crate::json::{Object, ScanError, Walk};
 
-/// So many calls at once are never too many for a target. Without it, two calls of one conversation at the same time would be over the bound of
-/// an idle gateway.
-const ALWAYS: u32 = 8;
+/// So many calls of a target do not count against its share. Without them, two calls of one conversation at the same time would be over the bound
+/// of an idle gateway, and chance alone would be over that of one with little to do.
+const UNCOUNTED: u32 = 8;
 /// So many bytes of each part of a prefix count, 64 KiB in all: the first turn has its own share, since behind many tools all conversations
 /// would be one.
 const SYSTEM: usize = 24 << 10;
@@ -56,26 +56,31 @@ pub(super) fn key(
 pub(super) fn prefer(candidates: &mut [Candidate], key: u64) {
     let Some(first) = candidates.first().map(|c| c.rank).filter(|rank| rank.class != Class::Busy) else { return };
     let peers = candidates.iter().take_while(|c| (c.rank.class, c.rank.tier) == (first.class, first.tier)).count();
-    let Some(peers) = candidates.get_mut(..peers).filter(|peers| peers.len() > 1) else { return };
-    let places: Vec<(u64, u32)> = peers.iter().map(|c| (c.target.id, weight(peers, c))).collect();
-    let all = peers.iter().fold(0, |all: u32, c| all.saturating_add(c.gauge.in_flight));
+    if peers < 2 {
+        return;
+    }
+    let places = places(candidates, peers);
+    let all = candidates.iter().take(peers).fold(0, |all: u32, c| all.saturating_add(c.gauge.in_flight));
     let total = places.iter().map(|(_, weight)| u64::from(*weight)).sum();
-    let fits = |n: usize| {
-        let (load, weight) = (peers[n].gauge.in_flight, places[n].1);
-        load < ALWAYS || within_share(load, all, weight, total)
+    let fits = |n: &usize| {
+        let load = candidates[*n].gauge.in_flight.saturating_sub(UNCOUNTED);
+        within_share(load, all, places[*n].1, total)
     };
     let order = rendezvous(key, &places);
-    let chosen = order.iter().copied().find(|n| fits(*n)).or(order.first().copied());
-    if let Some(part) = chosen.and_then(|chosen| peers.get_mut(..=chosen)) {
+    let chosen = order.iter().copied().find(fits).or(order.first().copied());
+    if let Some(part) = chosen.and_then(|chosen| candidates.get_mut(..=chosen)) {
         part.rotate_right(1);
     }
 }
 
-/// A target's weight, shared by its accounts. Finer than the weight itself, so that it can be.
-fn weight(peers: &[Candidate], candidate: &Candidate) -> u32 {
-    let accounts = peers.iter().filter(|c| c.group == candidate.group).count();
-    let accounts = u32::try_from(accounts).unwrap_or(1).max(1);
-    (candidate.target.weight.min(1 << 20) << 8) / accounts
+/// Identity and weight of the first so many. A target's weight is shared by all its accounts, those that cannot be asked now included: else the
+/// others would draw conversations from elsewhere as long as one is out. Finer than the weight itself, so that it can be.
+fn places(candidates: &[Candidate], first: usize) -> Vec<(u64, u32)> {
+    let groups = candidates.iter().map(|c| c.group + 1).max().unwrap_or(0);
+    let mut accounts = vec![0u32; groups];
+    candidates.iter().for_each(|c| accounts[c.group] += 1);
+    let share = |c: &Candidate| (c.target.weight.min(1 << 20) << 8) / accounts[c.group].max(1);
+    candidates.iter().take(first).map(|c| (c.target.id, share(c))).collect()
 }
 
 /// Salted with who asks.
@@ -103,8 +108,11 @@ fn session(hash: Hash, ask: &Ask<'_>, body: &Body<'_>) -> Option<u64> {
         return of(hash, value.as_bytes());
     }
     // the search spares most bodies the scan
-    let holds = |mark: &str| memmem::find(body.bytes, mark.as_bytes()).is_some();
-    if !(holds("\"prompt_cache_key\"") || holds("\"user_id\"") || holds("\"user\"")) {
+    let after = |at: usize| body.bytes.get(at..)?.iter().find(|b| !b.is_ascii_whitespace()).copied();
+    let named = |quoted: &str| {
+        memmem::find_iter(body.bytes, quoted.as_bytes()).any(|at| after(at + quoted.len()) == Some(b':'))
+    };
+    if !(named("\"prompt_cache_key\"") || named("\"user_id\"") || named("\"user\"")) {
         return None;
     }
     let members = body.members()?;

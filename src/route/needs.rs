@@ -99,17 +99,17 @@ impl Need {
             (Need::Documents, Operation::Messages) => &["\"document\""],
             (Need::Documents, _) => &["\"file\""],
             (Need::Tools, _) => &["\"tools\"", "\"functions\""],
-            (Need::JsonSchema, Operation::GenerateContent) => &[
+            (Need::JsonSchema, _) => &[
+                "\"json_schema\"",
                 "\"responseSchema\"",
                 "\"response_schema\"",
                 "\"responseJsonSchema\"",
                 "\"response_json_schema\"",
                 "\"_responseJsonSchema\"",
             ],
-            (Need::JsonSchema, _) => &["\"json_schema\""],
-            (Need::Reasoning, Operation::Messages) => &["\"thinking\""],
-            (Need::Reasoning, Operation::GenerateContent) => &["\"thinkingConfig\"", "\"thinking_config\""],
-            (Need::Reasoning, _) => &["\"reasoning_effort\"", "\"reasoning\""],
+            (Need::Reasoning, _) => {
+                &["\"reasoning_effort\"", "\"reasoning\"", "\"thinking\"", "\"thinkingConfig\"", "\"thinking_config\""]
+            }
         }
     }
 

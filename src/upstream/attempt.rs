@@ -88,7 +88,7 @@ impl Upstreams {
             session.set_write_timeout(Some(timeouts.write.min(left)));
             session.set_read_timeout(Some(timeouts.first_byte.min(left)));
             let head = head(place.authority()).map_err(|e| Failure::new(FailureKind::Broken, e))?;
-            match exchange(&mut session, head, body).await {
+            match exchange(&mut session, head, body, timeouts.first_byte.min(left)).await {
                 Ok(()) => {
                     let reply = Reply { session, peer, place };
                     reply.place.answered(reply.status(), Some(begun));
@@ -161,8 +161,13 @@ impl Upstreams {
     }
 }
 
-/// Send a request and read the header section of the answer.
-pub(super) async fn exchange(session: &mut HttpSession, head: RequestHeader, body: &Spliced) -> pingora::Result<()> {
+/// Send a request and read the header section of the answer, which must be whole within `first_byte` of the request's end.
+pub(super) async fn exchange(
+    session: &mut HttpSession,
+    head: RequestHeader,
+    body: &Spliced,
+    first_byte: Duration,
+) -> pingora::Result<()> {
     let head = match session {
         HttpSession::H2(_) => for_http2(head)?,
         HttpSession::H1(_) | HttpSession::Custom(_) => head,
@@ -170,9 +175,9 @@ pub(super) async fn exchange(session: &mut HttpSession, head: RequestHeader, bod
     session.write_request_header(Box::new(head)).await?;
     if let Err(error) = write_body(session, body).await {
         session.set_read_timeout(Some(EARLY_ANSWER));
-        return read_head(session).await.map_err(|_| error);
+        return read_head(session, EARLY_ANSWER).await.map_err(|_| error);
     }
-    read_head(session).await
+    read_head(session, first_byte).await
 }
 
 async fn write_body(session: &mut HttpSession, body: &Spliced) -> Result<(), Box<Error>> {
@@ -183,7 +188,13 @@ async fn write_body(session: &mut HttpSession, body: &Spliced) -> Result<(), Box
     session.finish_request_body().await
 }
 
-async fn read_head(session: &mut HttpSession) -> pingora::Result<()> {
+/// Pingora's own timer is set anew with each byte: one that drips would never be late.
+async fn read_head(session: &mut HttpSession, within: Duration) -> pingora::Result<()> {
+    let late = |_| Error::explain(ErrorType::ReadTimedout, "the header section did not end in time");
+    tokio::time::timeout(within, final_head(session)).await.map_err(late)?
+}
+
+async fn final_head(session: &mut HttpSession) -> pingora::Result<()> {
     for _ in 0..INFORMATIONAL {
         session.read_response_header().await?;
         match session.response_header() {

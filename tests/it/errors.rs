@@ -264,11 +264,14 @@ async fn an_error_page_is_turned_into_an_error_an_sdk_can_read() {
         (500, "application/json", "{\"error\": {\"message\": \"cut off".to_owned()),
         (400, "application/json", "\"just a string\"".to_owned()),
     ];
-    for (status, kind, body) in cases {
+    for (n, (status, kind, body)) in cases.into_iter().enumerate() {
         let reply = Reply::whole(StatusCode::from_u16(status).expect("a status"), kind, body.clone());
-        upstream.simulator.reply("gpt-4o-mini", reply.header("retry-after", "7").header("server", "cloudflare"));
+        let reply = reply.header("retry-after", "7").header("server", "cloudflare");
         for stream in [false, true] {
-            let answer = send(gateway.chat(&client(), "gpt-4o-mini", stream)).await;
+            // a model of its own: what was told to wait is not asked again at once
+            let model = format!("page-{n}-{stream}");
+            upstream.simulator.reply(&model, reply.clone());
+            let answer = send(gateway.chat(&client(), &format!("up/{model}"), stream)).await;
             let error = &answer.json()["error"];
             assert_eq!(answer.status.as_u16(), status);
             assert_eq!(answer.headers["content-type"], "application/json");

@@ -12,6 +12,8 @@ mod life;
 mod limits;
 mod metrics;
 mod opaque;
+mod pools;
+mod resume;
 mod slow_clients;
 mod streams;
 mod support;

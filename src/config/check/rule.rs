@@ -102,9 +102,10 @@ impl Checker<'_> {
         }
         let names = known.models.keys().map(ModelName::as_str);
         let advice = match (nearest(name, names), written) {
-            (Some(near), _) => format!("did you mean \"{near}\"?"),
-            (None, Some((provider, _))) => format!("there is no provider {} either", quote(provider)),
-            (None, None) => "write a name under \"models\", or \"provider/model\"".to_owned(),
+            (Some(near), _) if !name.contains('*') => format!("did you mean \"{near}\"?"),
+            _ if name.contains('*') => "write a name without \"*\"".to_owned(),
+            (_, Some((provider, _))) => format!("there is no provider {} either", quote(provider)),
+            (_, None) => "write a name under \"models\", or \"provider/model\"".to_owned(),
         };
         // not told when the models or providers themselves could not be read
         let message = format!("{path}.model: no model {} under \"models\": {advice}", model.quoted());

@@ -60,8 +60,11 @@ struct Pace {
 #[derive(Debug)]
 struct Room {
     limit: f64,
+    /// What was served when it was last cut.
     peak: f64,
     cut_at: Instant,
+    /// How often as many succeeded as are let through at once, since it is back at its peak.
+    rounds: f64,
     grown: Instant,
     bound: bool,
     bound_at: Instant,
@@ -198,11 +201,12 @@ impl Adapt {
 
     fn crowd(&mut self, refused: &Refused, again: bool, now: Instant) {
         let served = f64::from(refused.in_flight.saturating_sub(1)).max(1.0);
-        let new = Room { limit: served, peak: served, cut_at: now, grown: now, bound: true, bound_at: now };
+        let new = Room { limit: served, peak: served, cut_at: now, rounds: 0.0, grown: now, bound: true, bound_at: now };
         let room = self.room.get_or_insert(new);
         let served = served.min(room.limit.max(1.0));
         room.peak = served;
         room.limit = if again { served } else { (served * BACK).max(1.0) };
+        room.rounds = 0.0;
         (room.cut_at, room.grown, room.bound_at) = (now, now, now);
     }
 
@@ -302,9 +306,10 @@ impl Room {
         if self.limit < self.peak {
             self.limit = (self.limit + round).min(self.peak);
         } else {
-            // not sooner than in eight rounds, so that few are refused where calls take long
-            let eager = eager(self.cut_at, now);
-            self.limit += (passed / PLACE * eager).min(round * (eager / 8.0).min(1.0));
+            // nor sooner than in eight rounds, so that few are refused where calls take long
+            self.rounds += round;
+            let by_rounds = round * (0.125 + self.rounds * self.rounds / 1024.0).min(1.0);
+            self.limit += (passed / PLACE * eager(self.cut_at, now)).min(by_rounds);
         }
     }
 }

@@ -185,7 +185,9 @@ impl Limits {
         let tightest = |learned: &[Dim], own: Dim| {
             let full = |limit: &&Limit| limit.bucket.level(now) / limit.bucket.limit();
             let told = self.valid(now).filter(|limit| learned.contains(&limit.dim));
-            told.min_by(|a, b| full(a).total_cmp(&full(b))).or_else(|| self.valid(now).find(|limit| limit.dim == own))
+            let rank = |limit: &Limit| learned.iter().position(|dim| *dim == limit.dim);
+            let order = |a: &&Limit, b: &&Limit| full(a).total_cmp(&full(b)).then_with(|| rank(a).cmp(&rank(b)));
+            told.min_by(order).or_else(|| self.valid(now).find(|limit| limit.dim == own))
         };
         let spans = [Span::Short, Span::Hour, Span::Day];
         let requests = tightest(&spans.map(Dim::Requests), Dim::OwnRequests);

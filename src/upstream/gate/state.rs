@@ -197,7 +197,8 @@ impl State {
         let Some(places) = self.places() else { return rates };
         let free = u64::from(places.saturating_sub(in_flight));
         let before = (ahead.calls + 1).saturating_sub(free) as f64;
-        rates.max(seconds(before * self.held / f64::from(places)))
+        // the calls under way have been so for a while: the next of them ends in half the time
+        rates.max(seconds((before - 0.5).max(0.0) * self.held / f64::from(places)))
     }
 
     /// Calls at once: what is configured, or less where that is refused.

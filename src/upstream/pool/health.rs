@@ -103,9 +103,9 @@ async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, policy: Health, connect
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {:?}", policy.timeout)),
         };
-        pool.checked(&endpoint, &policy, found.as_ref().map(|()| ()).map_err(String::as_str), Instant::now());
+        pool.checked(&endpoint, &policy, found.as_ref().copied().map_err(String::as_str), Instant::now());
         // nine to eleven tenths of the interval, so that the gateways of a fleet do not fall into step
-        let rest = policy.interval * 9 / 10 + part(policy.interval / 5, pool.random());
+        let rest = policy.interval - policy.interval / 10 + part(policy.interval / 5, pool.random());
         tokio::time::sleep(rest.saturating_sub(begun.elapsed())).await;
     }
 }
@@ -132,7 +132,7 @@ async fn ask(
         head.insert_header(http::header::CONNECTION, "close")?;
     }
     let nothing = Spliced { pieces: Vec::new(), len: 0 };
-    attempt::exchange(&mut session, head, &nothing).await?;
+    attempt::exchange(&mut session, head, &nothing, provider.timeouts.first_byte).await?;
     let status = session.response_header().map_or(0, |head| head.status.as_u16());
     match session {
         HttpSession::H2(_) => connector.release_http_session(session, &peer, Some(IDLE)).await,

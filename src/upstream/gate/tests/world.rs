@@ -224,7 +224,16 @@ pub async fn run(
                         let at = begun + Duration::from_secs_f64(load.from + n as f64 / load.rate);
                         tokio::time::sleep_until(at).await;
                         under_way.set(under_way.get() + 1);
-                        let call = one(gate.clone(), upstream.clone(), figures.clone(), admission, load, lasting, learns, begun);
+                        let call = one(
+                            gate.clone(),
+                            upstream.clone(),
+                            figures.clone(),
+                            admission,
+                            load,
+                            lasting,
+                            learns,
+                            begun,
+                        );
                         let under_way = under_way.clone();
                         tokio::task::spawn_local(async move {
                             call.await;
@@ -283,7 +292,11 @@ async fn one(
         Ok(ticket) => ticket,
         Err(full) => {
             assert!(full.retry_after > Duration::ZERO && full.depth <= admission.depth, "{full:?}");
-            if waited < Duration::from_millis(50) { of.full += 1 } else { of.full_late += 1 }
+            if waited < Duration::from_millis(50) {
+                of.full += 1
+            } else {
+                of.full_late += 1
+            }
             return;
         }
     };
