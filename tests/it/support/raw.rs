@@ -237,7 +237,7 @@ pub async fn next_reply(socket: &mut TcpStream, buffer: &mut BytesMut) -> Option
 // === parsing, strict on purpose ===
 
 /// `None`: more bytes are needed. An error: no request at all.
-fn parse_request(bytes: &[u8]) -> Result<Option<RawRequest>, String> {
+pub fn parse_request(bytes: &[u8]) -> Result<Option<RawRequest>, String> {
     let Some((line, headers, head)) = parse_head(bytes)? else { return Ok(None) };
     let lengths = values(&headers, "content-length");
     let body = match (lengths.as_slice(), values(&headers, "transfer-encoding").as_slice()) {
@@ -252,9 +252,9 @@ fn parse_request(bytes: &[u8]) -> Result<Option<RawRequest>, String> {
     Ok(body.map(|(body, length)| RawRequest { line, headers, body, length: head + length }))
 }
 
-type Head = (String, Vec<(String, String)>, usize);
+pub type Head = (String, Vec<(String, String)>, usize);
 
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>, String> {
+pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, String> {
     let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not UTF-8".to_owned())?;
     let mut lines = head.split("\r\n");
@@ -276,7 +276,7 @@ fn is_token(name: &str) -> bool {
 }
 
 /// The decoded body and its length on the wire.
-fn parse_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
+pub fn parse_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let Some(line) = bytes[at..].windows(2).position(|w| w == b"\r\n") else { return Ok(None) };

@@ -1,0 +1,261 @@
+//! Cells that are known to be wrong, each with the reason. One that is right again makes the test fail until it is taken out here.
+
+use super::Cell;
+use super::client::Client;
+use super::family::{Family, Mode};
+
+/// Cells that are wrong for one reason.
+struct Known {
+    setups: &'static [&'static str],
+    who: Who,
+    /// `None`: both.
+    mode: Option<Mode>,
+    faults: &'static [&'static str],
+    why: &'static str,
+}
+
+/// Which clients and providers.
+enum Who {
+    Any,
+    /// The provider speaks the client's dialect.
+    Spliced,
+    /// That, and its streams have a mark at their end.
+    Marked,
+    /// That, and the provider is one of these.
+    Own(&'static [Family]),
+    /// These providers, asked by a client of chat completions.
+    Asked(&'static [Family]),
+}
+
+const ALL: &[&str] = &["alone", "again", "group"];
+/// Where a failure is followed by another try.
+const TRIED: &[&str] = &["again", "group"];
+
+const KNOWN: &[Known] = &[
+    Known {
+        setups: ALL,
+        who: Who::Any,
+        mode: None,
+        faults: &["drips", "an endless line in its head"],
+        why: "`first_byte`, `first_token` and `total` bound each read of the head, not all of them",
+    },
+    Known {
+        setups: TRIED,
+        who: Who::Any,
+        mode: None,
+        faults: &["409"],
+        why: "409 is on the list of what is tried again, and counts as the caller's fault",
+    },
+    Known {
+        setups: TRIED,
+        who: Who::Asked(&[Family::Responses, Family::Anthropic]),
+        mode: Some(Mode::Streamed),
+        faults: &[
+            "an error event behind the opening",
+            "opening and pings only",
+            "pings without end",
+            "opening, then silence",
+            "opening, then closes",
+            "opening, then resets",
+            "opening and nothing more",
+        ],
+        why: "an empty block that opens counts as output: nobody else is asked",
+    },
+    Known {
+        setups: &["group"],
+        who: Who::Any,
+        mode: None,
+        faults: &["302 to elsewhere", "304"],
+        why: "nobody else is asked behind a redirect",
+    },
+    Known {
+        setups: &["group"],
+        who: Who::Asked(&[Family::Responses, Family::Anthropic, Family::Gemini, Family::Bedrock, Family::Cohere]),
+        mode: Some(Mode::Whole),
+        faults: &["a status of 999"],
+        why: "nobody else is asked behind a status that there is not",
+    },
+    Known {
+        setups: &["group"],
+        who: Who::Any,
+        mode: Some(Mode::Streamed),
+        faults: &["a status of 999"],
+        why: "nobody else is asked behind a status that there is not",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Whole),
+        faults: &["a status of 999"],
+        why: "a status that there is not passes",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: None,
+        faults: &["204", "205"],
+        why: "no answer at all passes as one",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Streamed),
+        faults: &[
+            "declares less than it sends",
+            "some output and nothing more",
+            "half an event behind some output",
+            "no blank line at the end",
+        ],
+        why: "a stream whose framing is whole and that breaks off in its own terms passes without an error event",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Marked,
+        mode: Some(Mode::Streamed),
+        faults: &["stops without its end mark"],
+        why: "a stream whose framing is whole and that breaks off in its own terms passes without an error event",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Own(&[Family::Chat, Family::Anthropic, Family::Gemini]),
+        mode: Some(Mode::Streamed),
+        faults: &["ends without a finish"],
+        why: "a stream that never says why it stopped passes",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Marked,
+        mode: Some(Mode::Streamed),
+        faults: &[
+            "declares more than it sends, then closes",
+            "declares more than it sends, then silence",
+            "closes without the last chunk",
+            "resets without the last chunk",
+            "silence without the last chunk",
+        ],
+        why: "an error event is written behind the end of a stream that had ended",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Streamed),
+        faults: &["garbage behind some output", "no JSON behind some output", "not UTF-8 behind some output"],
+        why: "events that nobody can read pass",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Marked,
+        mode: Some(Mode::Streamed),
+        faults: &["ends twice", "speaks on behind its end", "an error event behind its end"],
+        why: "what comes behind the end passes",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Streamed),
+        faults: &["finishes twice", "an answer twice"],
+        why: "what comes behind the end passes",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Whole),
+        faults: &["an array", "an empty object", "nested without end", "a stream for a whole answer"],
+        why: "what is no answer passes with status 200",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Streamed),
+        faults: &["an array", "an empty object", "nested without end", "a whole answer for a stream"],
+        why: "what is no stream passes with status 200",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Own(&[Family::Gemini]),
+        mode: None,
+        faults: &["a JSON and a half"],
+        why: "a body in which usage is found counts as an answer, though it is no JSON",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Own(&[Family::Gemini]),
+        mode: Some(Mode::Whole),
+        faults: &["a byte order mark before JSON"],
+        why: "a body in which usage is found counts as an answer, though it is no JSON",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Asked(&[Family::Responses, Family::Gemini]),
+        mode: None,
+        faults: &["an empty object"],
+        why: "an object without any member of an answer is an answer without text",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Asked(&[Family::Responses]),
+        mode: None,
+        faults: &["an error with status 200"],
+        why: "an object without any member of an answer is an answer without text",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: None,
+        faults: &["gzip that was not asked for"],
+        why: "a content coding passes that the client did not ask for",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Streamed),
+        faults: &["gzip that is none"],
+        why: "a content coding passes that the client did not ask for",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Whole),
+        faults: &["no content type", "plain text for a type", "a content type of garbage"],
+        why: "the provider's content type passes, or none",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Own(&[Family::Gemini]),
+        mode: Some(Mode::Streamed),
+        faults: &["no content type", "plain text for a type", "a content type of garbage"],
+        why: "the provider's content type passes, or none",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Spliced,
+        mode: Some(Mode::Whole),
+        faults: &["an endless body that begins at once"],
+        why: "an answer that is too large to be held is torn when it breaks off",
+    },
+    Known {
+        setups: &["alone"],
+        who: Who::Spliced,
+        mode: None,
+        faults: &["429 with an error of another form"],
+        why: "an error passes in the provider's own form, which no SDK of the client's dialect may read",
+    },
+];
+
+/// Why a cell is wrong, if that is known.
+pub fn why(setup: &str, cell: &Cell) -> Option<&'static str> {
+    let known = KNOWN.iter().find(|known| {
+        let who = match known.who {
+            Who::Any => true,
+            Who::Spliced => cell.spliced(),
+            Who::Marked => cell.spliced() && cell.family != Family::Gemini,
+            Who::Own(families) => cell.spliced() && families.contains(&cell.family),
+            Who::Asked(families) => cell.client == Client::Chat && families.contains(&cell.family),
+        };
+        known.setups.contains(&setup)
+            && who
+            && known.mode.is_none_or(|mode| mode == cell.mode)
+            && known.faults.contains(&&*cell.fault.name)
+    });
+    known.map(|known| known.why)
+}

@@ -1,0 +1,243 @@
+//! Upstreams that misbehave in every way we know of, in every dialect, and what their clients are told.
+//!
+//! A cell is one misbehaviour (`fault`) of a provider of one dialect (`family`) towards one client, whole or streamed. It is judged by the
+//! bytes the client got (`client`, `judge`) and by what the upstream was sent (`upstream`), never by what the gateway says of itself.
+//! A bug that is known stands in `known`, and must leave it when it is gone.
+
+mod again;
+mod alone;
+mod client;
+mod family;
+mod fault;
+mod group;
+mod judge;
+mod known;
+mod upstream;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use self::client::{Client, Heard, PADDING};
+use self::family::{FAMILIES, Family, KEY, MODEL, Mode, PRIVATE};
+use self::fault::{Class, Fault, Scene};
+use self::judge::Told;
+use self::upstream::{Plays, Record, Upstream};
+use crate::support::raw::RawRequest;
+
+/// All of a call, as configured; and what a busy machine may add.
+const TOTAL: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_millis(1500);
+/// So many cells at once: they wait more than they work.
+const AT_ONCE: usize = 112;
+
+const TIMEOUTS: &str = "connect: 1500ms, first_byte: 1500ms, first_token: 2s, write: 1500ms, idle: 1500ms, total: 6s";
+
+/// One misbehaviour, one client, one provider.
+struct Cell {
+    fault: Fault,
+    class: Class,
+    client: Client,
+    family: Family,
+    mode: Mode,
+    upstream: Upstream,
+    /// As the client asks for it, and the name of its provider.
+    model: String,
+}
+
+/// What is wrong with a cell, and what its client heard.
+struct Finding {
+    wrong: Vec<String>,
+    heard: Heard,
+}
+
+/// Every cell, each with its upstream.
+fn cells(all: &[Fault], plays: Plays) -> Vec<Cell> {
+    let mut pairs: Vec<(Client, Family)> = FAMILIES.iter().map(|family| (Client::Chat, *family)).collect();
+    pairs.extend([Client::Responses, Client::Messages, Client::Gemini].map(|client| (client, client.family())));
+    let mut cells = Vec::new();
+    for fault in all {
+        for (client, family) in &pairs {
+            for mode in [Mode::Whole, Mode::Streamed] {
+                let Some(class) = fault.class(mode) else { continue };
+                if fault.sse_only && !family.is_sse() {
+                    continue;
+                }
+                let upstream = Upstream::start(Scene::new(*family, mode), Some(fault.clone()), plays);
+                let model = format!("m{}", cells.len());
+                let fault = fault.clone();
+                cells.push(Cell { fault, class, client: *client, family: *family, mode, upstream, model });
+            }
+        }
+    }
+    cells
+}
+
+/// Play every cell, many at once, and hold what went wrong against what is known.
+async fn run<F: Future<Output = Finding> + Send + 'static>(
+    setup: &str,
+    cells: Vec<Cell>,
+    play: impl Fn(Arc<Cell>) -> F + Send + Clone + 'static,
+) {
+    let begun = Instant::now();
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let heavy = Arc::new(Semaphore::new(8));
+    let count = cells.len();
+    let mut playing = tokio::task::JoinSet::new();
+    for (n, cell) in cells.into_iter().enumerate() {
+        // large requests are work: others would wait for them
+        let slots = Arc::clone(if cell.fault.padding > 0 { &heavy } else { &slots });
+        let play = play.clone();
+        playing.spawn(async move {
+            let _slot = slots.acquire().await.expect("it is never closed");
+            let cell = Arc::new(cell);
+            let finding = play(Arc::clone(&cell)).await;
+            (n, cell, finding)
+        });
+    }
+    let mut played = playing.join_all().await;
+    played.sort_by_key(|(n, ..)| *n);
+    let mut report = String::new();
+    let (mut failed, mut known) = (0, 0);
+    let mut of_row = BTreeMap::<&str, usize>::new();
+    for (_, cell, finding) in &played {
+        let why = known::why(setup, cell);
+        match (finding.wrong.is_empty(), why) {
+            (true, None) => {}
+            (false, Some(_)) => known += 1,
+            (true, Some(why)) => {
+                failed += 1;
+                let _ =
+                    writeln!(report, "\n--- {setup}: {}: is right now; take it out of `known` ({why})", cell.name());
+            }
+            (false, None) => {
+                failed += 1;
+                let _ =
+                    writeln!(report, "\n--- {setup}: {} ({:?}): {}", cell.name(), cell.class, finding.wrong.join("; "));
+                let shown = of_row.entry(&cell.fault.name).or_default();
+                *shown += 1;
+                if *shown <= 3 {
+                    let _ = writeln!(report, "{}", finding.heard.shown());
+                }
+            }
+        }
+    }
+    let took = begun.elapsed();
+    eprintln!("chaos, {setup}: {count} cells in {:.1} s, {known} known to be wrong, {failed} new", took.as_secs_f32());
+    assert_eq!(failed, 0, "{failed} of {count} cells{report}");
+}
+
+// === impl Cell ===
+
+impl Cell {
+    fn name(&self) -> String {
+        let mode = match self.mode {
+            Mode::Whole => "whole",
+            Mode::Streamed => "streamed",
+        };
+        format!("{} | {} > {} | {mode}", self.fault.name, self.client.name(), self.family.name())
+    }
+
+    /// The provider speaks the client's dialect.
+    fn spliced(&self) -> bool {
+        self.client.family() == self.family
+    }
+
+    async fn ask(&self, gateway: SocketAddr, padding: usize) -> Heard {
+        let request = self.client.request(&self.model, self.mode, padding);
+        client::ask(gateway, &request, TOTAL + GRACE * 2).await
+    }
+
+    /// What of the framing, the form and the time is wrong; what was told, where it can be read.
+    fn told(&self, heard: &Heard, wrong: &mut Vec<String>) -> Option<Told> {
+        if heard.took > TOTAL + GRACE {
+            wrong.push(format!("took {:.1} s", heard.took.as_secs_f32()));
+        }
+        if heard.ended != "closed" {
+            wrong.push(format!("the connection ended: {}", heard.ended));
+        }
+        let address = self.upstream.address.to_string();
+        for secret in [KEY, PRIVATE, &address, "POISON"] {
+            if memchr::memmem::find(&heard.raw, secret.as_bytes()).is_some() {
+                wrong.push(format!("{secret:?} reached the client"));
+            }
+        }
+        let answer = match heard.answer() {
+            Ok(answer) => answer,
+            Err(why) => {
+                wrong.push(why);
+                return None;
+            }
+        };
+        if let Some((name, value)) = self.fault.shows.filter(|_| answer.status >= 400)
+            && answer.header(name) != Some(value)
+        {
+            wrong.push(format!("{name} is {:?}, not {value:?}", answer.header(name)));
+        }
+        judge::told(self.client, self.mode, &answer).map_err(|why| wrong.push(why)).ok()
+    }
+
+    /// What the upstream was sent must be whole, its own and true.
+    fn sent(&self, record: &Record, wrong: &mut Vec<String>) {
+        wrong.extend(record.broken.iter().map(|broken| format!("the upstream got {broken}")));
+        if record.drowned {
+            wrong.push("all of the flood was taken".to_owned());
+        }
+        for request in &record.requests {
+            if let Err(why) = self.request(request) {
+                wrong.push(format!("the upstream got {} with {why}", request.line));
+            }
+        }
+    }
+
+    fn request(&self, request: &RawRequest) -> Result<(), String> {
+        request_of(self.family, self.mode, self.upstream.address, request)
+    }
+}
+
+/// Whether a request is what a provider of this family should get.
+fn request_of(family: Family, mode: Mode, address: SocketAddr, request: &RawRequest) -> Result<(), String> {
+    let values =
+        |name: &str| request.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+    let streamed = mode == Mode::Streamed;
+    if !request.line.starts_with(&format!("POST /at-{}/", family.name())) {
+        return Err("another path".to_owned());
+    }
+    if values("host") != [address.to_string()] {
+        return Err(format!("host {:?}", values("host")));
+    }
+    let shown = match family {
+        Family::Chat | Family::Responses | Family::Cohere => values("authorization") == [format!("Bearer {KEY}")],
+        Family::Anthropic => values("x-api-key") == [KEY],
+        Family::Gemini => values("x-goog-api-key") == [KEY],
+        Family::Bedrock => matches!(values("authorization").as_slice(), [v] if v.starts_with("AWS4-HMAC-SHA256 ")),
+    };
+    if !shown {
+        return Err("no credential, or another one".to_owned());
+    }
+    let mut text = request.body.clone();
+    if text.len() > 100_000 {
+        text.retain(|byte| *byte != PADDING);
+    }
+    let body: Value = serde_json::from_slice(&text).map_err(|e| format!("no JSON: {e}"))?;
+    match family {
+        Family::Chat | Family::Responses | Family::Anthropic | Family::Cohere => {
+            if body["model"] != MODEL || body["stream"].as_bool().unwrap_or_default() != streamed {
+                return Err(format!("model {}, stream {}", body["model"], body["stream"]));
+            }
+        }
+        Family::Gemini | Family::Bedrock => {
+            let line = request.line.to_ascii_lowercase();
+            if !line.contains(MODEL) || line.contains("stream") != streamed {
+                return Err("another path".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
