@@ -50,15 +50,7 @@ pub struct Waiting<W> {
 
 impl<W> Default for Queue<W> {
     fn default() -> Self {
-        Queue {
-            lines: HashMap::default(),
-            turns: BTreeSet::new(),
-            now: 0,
-            len: 0,
-            tokens: 0,
-            weights: 0,
-            next_id: 0,
-        }
+        Queue { lines: HashMap::default(), turns: BTreeSet::new(), now: 0, len: 0, tokens: 0, weights: 0, next_id: 0 }
     }
 }
 

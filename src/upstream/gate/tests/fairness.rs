@@ -40,7 +40,8 @@ async fn keys_are_served_in_proportion_to_their_weight() {
 async fn where_tokens_run_out_tokens_are_shared() {
     let large = Load { tokens: (3600, 4400), ..load(1, 1, 20.0) };
     let kind = Kind::Told { rpm: 6000.0, tpm: 6e5 };
-    let figures = run(Upstream::new(kind), Admission::default(), &[large, load(2, 1, 30.0)], QUICK, Learns::FromTicket).await;
+    let figures =
+        run(Upstream::new(kind), Admission::default(), &[large, load(2, 1, 30.0)], QUICK, Learns::FromTicket).await;
     let ratio = steady(&figures[&2]) / steady(&figures[&1]);
     println!("calls of a quarter of the size: {ratio:.3} to 1");
     assert!((3.4..4.6).contains(&ratio), "{ratio}");
@@ -48,7 +49,9 @@ async fn where_tokens_run_out_tokens_are_shared() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_key_gets_in_at_once_after_others_have_flooded() {
-    for kind in [Kind::Told { rpm: 600.0, tpm: 1e7 }, Kind::Silent { rate: 10.0, burst: 20.0 }, Kind::AtOnce { most: 4 }] {
+    for kind in
+        [Kind::Told { rpm: 600.0, tpm: 1e7 }, Kind::Silent { rate: 10.0, burst: 20.0 }, Kind::AtOnce { most: 4 }]
+    {
         let idle = Load { from: 100.0, rate: 0.2, ..load(2, 1, 0.0) };
         let loads = [load(1, 1, 100.0), idle];
         let figures = run(Upstream::new(kind), Admission::default(), &loads, QUICK, Learns::FromTicket).await;

@@ -8,9 +8,8 @@ use super::super::{Claim, Gate, Ticket, clock};
 use crate::config::policy::Admission;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-    let field = |(name, value): &(&str, &str)| {
-        (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
-    };
+    let field =
+        |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
     pairs.iter().map(field).collect()
 }
 
@@ -200,7 +199,8 @@ async fn limits_that_are_told_no_more_are_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn nonsense_is_survived() {
     let gate = Gate::default();
-    for value in ["", "-1", "0", "NaN", "inf", "1e308", "99999999999999999999999", "x", ";;,", "1h1", "9999999999999d"] {
+    for value in ["", "-1", "0", "NaN", "inf", "1e308", "99999999999999999999999", "x", ";;,", "1h1", "9999999999999d"]
+    {
         for limit in ["", "0", "1", "1e308"] {
             gate.learn(
                 &headers(&[

@@ -53,8 +53,7 @@ fn waiting(gate: &Gate) -> u32 {
 async fn with_nothing_known_and_nothing_configured_all_pass() {
     let gate = Gate::default();
     let free = Admission { depth: 0, ..Admission::default() };
-    let tickets: Vec<Ticket> =
-        (0..1000).map(|key| now(&mut enter(&gate, &free, claim(key))).unwrap()).collect();
+    let tickets: Vec<Ticket> = (0..1000).map(|key| now(&mut enter(&gate, &free, claim(key))).unwrap()).collect();
     assert!(tickets.iter().all(|t| t.position == 0 && t.waited.is_zero()));
     assert_eq!(gate.rates(clock()).in_flight, 1000);
     assert_eq!(gate.wait(&free, 1_000_000, clock()), Duration::ZERO);
@@ -225,7 +224,8 @@ async fn nothing_is_lost_whatever_order_calls_come_and_leave_in() {
             async move {
                 tokio::time::sleep(Duration::from_millis(chance(1, 3000))).await;
                 let deadline = clock() + Duration::from_millis(chance(2, 400));
-                let claim = Claim { key: chance(3, 5), weight: 1 + chance(4, 3) as u32, tokens: chance(5, 2000), deadline };
+                let claim =
+                    Claim { key: chance(3, 5), weight: 1 + chance(4, 3) as u32, tokens: chance(5, 2000), deadline };
                 let patience = if chance(6, 3) == 0 { chance(7, 100) } else { 1_000 };
                 let entered = tokio::time::timeout(Duration::from_millis(patience), gate.enter(limits, claim)).await;
                 if let Ok(Ok(ticket)) = entered {

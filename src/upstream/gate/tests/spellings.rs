@@ -177,7 +177,12 @@ fn other_spellings_are_known() {
     let said = one("x-ratelimit-limit-tokens-prompt: 7\nx-ratelimit-remaining-input-tokens: 5");
     assert_eq!((said.dim, said.limit, said.left), (Dim::InputTokens, Some(7.0), Some(5.0)));
     assert_eq!(one("x-ratelimit-remaining-tokens-generated: 5").dim, Dim::OutputTokens);
-    for text in ["x-request-id: 5", "x-ratelimit-over-limit: no", "anthropic-ratelimit-unified-status: allowed", "x-ratelimit-limit-images: 3"] {
+    for text in [
+        "x-request-id: 5",
+        "x-ratelimit-over-limit: no",
+        "anthropic-ratelimit-unified-status: allowed",
+        "x-ratelimit-limit-images: 3",
+    ] {
         assert_eq!(read(&headers(text)), [], "{text}");
     }
 }
