@@ -33,13 +33,6 @@ const TRIED: &[&str] = &["again", "group"];
 
 const KNOWN: &[Known] = &[
     Known {
-        setups: ALL,
-        who: Who::Any,
-        mode: None,
-        faults: &["drips", "an endless line in its head"],
-        why: "`first_byte`, `first_token` and `total` bound each read of the head, not all of them",
-    },
-    Known {
         setups: TRIED,
         who: Who::Any,
         mode: None,
@@ -60,41 +53,6 @@ const KNOWN: &[Known] = &[
             "opening and nothing more",
         ],
         why: "an empty block that opens counts as output: nobody else is asked",
-    },
-    Known {
-        setups: &["group"],
-        who: Who::Any,
-        mode: None,
-        faults: &["302 to elsewhere", "304"],
-        why: "nobody else is asked behind a redirect",
-    },
-    Known {
-        setups: &["group"],
-        who: Who::Asked(&[Family::Responses, Family::Anthropic, Family::Gemini, Family::Bedrock, Family::Cohere]),
-        mode: Some(Mode::Whole),
-        faults: &["a status of 999"],
-        why: "nobody else is asked behind a status that there is not",
-    },
-    Known {
-        setups: &["group"],
-        who: Who::Any,
-        mode: Some(Mode::Streamed),
-        faults: &["a status of 999"],
-        why: "nobody else is asked behind a status that there is not",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Spliced,
-        mode: Some(Mode::Whole),
-        faults: &["a status of 999"],
-        why: "a status that there is not passes",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Spliced,
-        mode: None,
-        faults: &["204", "205"],
-        why: "no answer at all passes as one",
     },
     Known {
         setups: ALL,
@@ -121,19 +79,6 @@ const KNOWN: &[Known] = &[
         mode: Some(Mode::Streamed),
         faults: &["ends without a finish"],
         why: "a stream that never says why it stopped passes",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Marked,
-        mode: Some(Mode::Streamed),
-        faults: &[
-            "declares more than it sends, then closes",
-            "declares more than it sends, then silence",
-            "closes without the last chunk",
-            "resets without the last chunk",
-            "silence without the last chunk",
-        ],
-        why: "an error event is written behind the end of a stream that had ended",
     },
     Known {
         setups: ALL,
