@@ -25,6 +25,7 @@ enum By {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_was_said_another_target_answers_and_later_none_does() {
+    let _turn = super::ALONE.lock().await;
     let cells = cells(&fault::all(), Plays::Always);
     let mut well = Well::new();
     for family in FAMILIES {
