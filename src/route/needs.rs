@@ -22,6 +22,9 @@ const DOCUMENT: u64 = 3_000;
 const AUDIO: u64 = 1_920;
 /// A string of at least so many bytes that has neither spaces nor quotes is not words but what was packed into them.
 const PACKED: usize = 512;
+/// How the members begin, and go on, that say how much output is asked for.
+const MAX: &[u8] = b"\"max";
+const OUTPUT: [&str; 4] = ["_tokens\"", "_completion_tokens\"", "_output_tokens\"", "OutputTokens\""];
 /// Most names of tools that a rule sees.
 const TOOLS: usize = 128;
 
@@ -180,7 +183,25 @@ impl<'a> Body<'a> {
 
     /// At least as many tokens of output as it asks for. Cheap.
     pub fn most_output(&self) -> u64 {
-        most_after(self.bytes, b"\"max_").max(most_after(self.bytes, b"\"maxOutputTokens\""))
+        let asked = |at: usize| {
+            let rest = self.bytes.get(at + MAX.len()..)?;
+            let rest = OUTPUT.iter().find_map(|name| rest.strip_prefix(name.as_bytes()))?;
+            let rest = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+            let digits = rest.iter().take(18).take_while(|b| b.is_ascii_digit());
+            Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+        };
+        memmem::find_iter(self.bytes, MAX).filter_map(asked).max().unwrap_or(0)
+    }
+
+    /// Input and output in tokens, about: walks through the body only where something in it may be no text.
+    pub fn about(&self) -> (Tokens, Option<Tokens>) {
+        let media = [Need::Images, Need::Audio, Need::Documents];
+        if self.needs.get().is_some() || media.into_iter().any(|need| self.may_need(need)) {
+            let needs = self.needs();
+            return (needs.input, needs.max_output);
+        }
+        let output = Some(Tokens(self.most_output())).filter(|output| output.0 > 0);
+        (Tokens(self.bytes.len() as u64 / BYTES_PER_TOKEN), output)
     }
 
     /// Everything it needs. Walks through the body, once.
@@ -214,17 +235,6 @@ impl<'a> Body<'a> {
         names.truncate(TOOLS);
         names
     }
-}
-
-/// The largest number that stands behind a name beginning so.
-fn most_after(text: &[u8], mark: &[u8]) -> u64 {
-    let number = |at: usize| {
-        let rest = text.get(at + mark.len()..)?;
-        let rest = rest.get(memchr::memchr(b':', rest.get(..32.min(rest.len()))?)? + 1..)?.trim_ascii_start();
-        let digits = rest.iter().take(18).take_while(|b| b.is_ascii_digit());
-        Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
-    };
-    memmem::find_iter(text, mark).filter_map(number).max().unwrap_or(0)
 }
 
 /// Of OpenAI's two forms, Anthropic's, and Gemini's, which lists functions within a tool.

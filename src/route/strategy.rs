@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::needs::{Body, Needs};
+use super::needs::Body;
 use super::{Gauge, Target};
 use crate::balance::{draw, mix, two};
 use crate::config::policy::{Price, Strategy};
@@ -48,7 +48,7 @@ pub(super) fn order(candidates: &mut [Candidate], strategy: Strategy, body: &Bod
     let mut seed = seed;
     accounts(candidates, seed);
     let latency = Latency::of(candidates);
-    let needs = (strategy == Strategy::Cost).then(|| body.needs());
+    let size = (strategy == Strategy::Cost).then(|| body.about());
     each_group(candidates, |group| {
         seed = mix(seed);
         let Some(Candidate { target, gauge, .. }) = group.iter().min_by_key(|c| c.rank.account) else { return };
@@ -57,7 +57,7 @@ pub(super) fn order(candidates: &mut [Candidate], strategy: Strategy, body: &Bod
             tier: match strategy {
                 Strategy::Priority | Strategy::LeastBusy => u64::from(target.priority),
                 Strategy::Weighted | Strategy::Latency => 0,
-                Strategy::Cost => needs.zip(target.price).map_or(u64::MAX, |(needs, price)| cost(price, needs)),
+                Strategy::Cost => size.zip(target.price).map_or(u64::MAX, |(size, price)| cost(price, size)),
             },
             score: match strategy {
                 Strategy::Priority | Strategy::Weighted | Strategy::Cost => 0.0,
@@ -127,9 +127,9 @@ fn each_group(candidates: &mut [Candidate], work: impl FnMut(&mut [Candidate])) 
 
 /// What the call would cost in all likelihood, in 1e-9 USD: its input as estimated, and as much output as it asks for at most; where it does not
 /// say, a quarter of the input. Nothing counts as cached: where the prefix lies is the affinity's business.
-fn cost(price: Price, needs: &Needs) -> u64 {
-    let output = needs.max_output.unwrap_or(Tokens(needs.input.0 / 4));
-    let NanoUsd(input) = price.input.of(needs.input);
+fn cost(price: Price, (input, output): (Tokens, Option<Tokens>)) -> u64 {
+    let output = output.unwrap_or(Tokens(input.0 / 4));
+    let NanoUsd(input) = price.input.of(input);
     let NanoUsd(output) = price.output.of(output);
     u64::try_from(input.saturating_add(output)).unwrap_or(0)
 }

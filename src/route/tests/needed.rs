@@ -120,6 +120,8 @@ fn tokens_are_those_of_text_and_not_of_what_is_packed_in_it() {
     let asked = Body::new(CHAT, br#"{"messages":[],"max_tokens":10,"max_completion_tokens":1e3,"x":{"max_tokens":7}}"#);
     assert_eq!(asked.needs().max_output, Some(crate::units::Tokens(10)));
     assert_eq!(asked.most_output(), 10);
+    let nested = Body::new(CHAT, br#"{"tools":[{"max_length":99999}],"max_tokens" : 12}"#);
+    assert_eq!((nested.most_output(), nested.about().1), (12, Some(crate::units::Tokens(12))));
 }
 
 fn info(change: impl FnOnce(&mut Info)) -> Special {

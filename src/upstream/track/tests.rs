@@ -231,6 +231,17 @@ fn status_shows_a_target_with_its_numbers() {
     assert_eq!(shown, wanted);
 }
 
+/// Opened, opened anew twice, closed.
+fn fail_and_recover() {
+    let mut at = Instant::now();
+    let track = track(at);
+    fail(&track, at);
+    for verdict in [Verdict::Failure, Verdict::Failure, Verdict::Success] {
+        at += POLICY.cooldown;
+        track.admit(&POLICY, at).unwrap().tell(verdict, "still down", at);
+    }
+}
+
 #[test]
 fn the_log_tells_once_that_a_breaker_opened_and_that_it_closed() {
     let written = Arc::new(Mutex::new(Vec::new()));
@@ -241,16 +252,12 @@ fn the_log_tells_once_that_a_breaker_opened_and_that_it_closed() {
         .without_time()
         .with_writer(move || Written(Arc::clone(&writer)))
         .finish();
-    let now = Instant::now();
-    let track = track(now);
-    tracing::subscriber::with_default(subscriber, || {
-        fail(&track, now);
-        let mut at = now;
-        for verdict in [Verdict::Failure, Verdict::Failure, Verdict::Success] {
-            at += POLICY.cooldown;
-            track.admit(&POLICY, at).unwrap().tell(verdict, "still down", at);
-        }
-    });
+    // Other tests come by these log lines too. While there is only one subscriber, tracing asks the thread that comes by first whether
+    // anybody listens, and remembers its no for all: so they are known before, and there are two.
+    fail_and_recover();
+    let ours = tracing::Dispatch::new(subscriber);
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    tracing::dispatcher::with_default(&ours, fail_and_recover);
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let [opened, closed] = lines[..] else { panic!("{text}") };

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod raw;
+pub mod scripted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
