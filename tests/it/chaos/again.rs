@@ -13,6 +13,7 @@ use crate::support::{Gateway, KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_fails_once_is_asked_again_where_that_may_help() {
+    let _turn = super::ALONE.lock().await;
     let mut rows = fault::all();
     // it cannot be known when a connection was refused
     rows.retain(|row| !row.refuses);

@@ -11,6 +11,7 @@ use crate::support::{Gateway, KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_an_upstream_does_its_client_gets_an_answer_or_an_error() {
+    let _turn = super::ALONE.lock().await;
     let cells = cells(&fault::all(), Plays::Always);
     let (mut providers, mut models) = (String::new(), String::new());
     for cell in &cells {
@@ -47,7 +48,7 @@ async fn play(gateway: std::net::SocketAddr, cell: Arc<Cell>) -> Finding {
     let next = cell.ask(gateway, 0).await;
     let mut wrong_next = Vec::new();
     let told = cell.told(&next, &mut wrong_next);
-    let rests = cell.fault.rests && matches!(told, Some(Told::Refused(429)));
+    let rests = cell.fault.rests && matches!(told, Some(Told::Refused(_)));
     if told != Some(Told::Answer(FIRST.concat())) && !rests {
         wrong_next.push(format!("told {told:?}"));
     }

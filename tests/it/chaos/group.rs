@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::family::{FAMILIES, FIRST, Family, Mode, SECOND};
+use super::family::{FAMILIES, FIRST, Mode, SECOND};
 use super::fault::Scene;
 use super::judge::Told;
 use super::upstream::{Plays, Upstream};
@@ -25,6 +25,7 @@ enum By {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_was_said_another_target_answers_and_later_none_does() {
+    let _turn = super::ALONE.lock().await;
     let cells = cells(&fault::all(), Plays::Always);
     let mut well = Well::new();
     for family in FAMILIES {

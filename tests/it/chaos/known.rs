@@ -67,13 +67,6 @@ const KNOWN: &[Known] = &[
     },
     Known {
         setups: ALL,
-        who: Who::Marked,
-        mode: Some(Mode::Streamed),
-        faults: &["ends twice", "speaks on behind its end", "an error event behind its end"],
-        why: "what comes behind the end passes",
-    },
-    Known {
-        setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Streamed),
         faults: &["finishes twice", "an answer twice"],
@@ -83,22 +76,15 @@ const KNOWN: &[Known] = &[
         setups: ALL,
         who: Who::Spliced,
         mode: Some(Mode::Whole),
-        faults: &["an array", "an empty object", "nested without end", "a stream for a whole answer"],
-        why: "what is no answer passes with status 200",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Spliced,
-        mode: Some(Mode::Streamed),
-        faults: &["an array", "an empty object", "nested without end", "a whole answer for a stream"],
-        why: "what is no stream passes with status 200",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Spliced,
-        mode: Some(Mode::Whole),
         faults: &["an endless body that begins at once"],
         why: "an answer that is too large to be held is torn when it breaks off",
+    },
+    Known {
+        setups: &["alone"],
+        who: Who::Spliced,
+        mode: None,
+        faults: &["429 with an error of another form"],
+        why: "an error passes in the provider's own form, which no SDK of the client's dialect may read",
     },
 ];
 

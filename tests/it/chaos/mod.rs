@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use self::client::{Client, Heard, PADDING};
 use self::family::{FAMILIES, Family, KEY, MODEL, Mode, PRIVATE};
@@ -57,8 +57,25 @@ struct Finding {
     heard: Heard,
 }
 
+/// The setups run one after the other: each is a crowd of its own.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Room for a port and its connections for every cell.
+fn raise_the_limit_of_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a limit that lives here.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    assert!(raised, "the limit of open files: {}", std::io::Error::last_os_error());
+}
+
 /// Every cell, each with its upstream.
 fn cells(all: &[Fault], plays: Plays) -> Vec<Cell> {
+    raise_the_limit_of_files();
     let mut pairs: Vec<(Client, Family)> = FAMILIES.iter().map(|family| (Client::Chat, *family)).collect();
     pairs.extend([Client::Responses, Client::Messages, Client::Gemini].map(|client| (client, client.family())));
     let mut cells = Vec::new();

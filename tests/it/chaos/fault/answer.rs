@@ -45,26 +45,34 @@ fn statuses() -> Vec<Fault> {
     again.chain(never.into_iter().map(|(status, reason)| row(status, reason).both(Final(status)))).collect()
 }
 
-/// 429 with every way to say when to come back.
+/// Every way to say when to come back.
 fn quotas() -> Vec<Fault> {
-    let row = |name: &str, field: &'static str| {
-        Fault::new(format!("429, retry-after {name}"), move |s: &Scene| {
-            let body = s.error(429, "rate_limit_exceeded", "Slow down.");
-            let head = s.head("429 Too Many Requests", "application/json");
+    let of = |status: u16, name: &str, field: &'static str| {
+        Fault::new(format!("{status}, retry-after {name}"), move |s: &Scene| {
+            let body = s.error(status, "rate_limit_exceeded", "Slow down.");
+            let head = s.head(&format!("{status} Not Now"), "application/json");
             reply([format!("{head}{field}\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(), body].concat())
         })
-        .both(Next(429))
+        .both(Next(status))
     };
+    let row = |name: &str, field: &'static str| of(429, name, field);
+    let rests = |row: Fault| Fault { rests: true, ..row };
     vec![
-        Fault { shows: Some(("retry-after", "7")), rests: true, ..row("in seconds", "Retry-After: 7") },
+        rests(Fault { shows: Some(("retry-after", "7")), ..row("in seconds", "Retry-After: 7") }),
         row("of a second", "Retry-After: 1"),
-        Fault { rests: true, ..row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT") },
+        rests(row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT")),
         row("as a date that has passed", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"),
         row("in milliseconds", "retry-after-ms: 644"),
-        Fault { rests: true, ..row("absurd", "Retry-After: 99999999999999999999") },
+        rests(row("absurd", "Retry-After: 99999999999999999999")),
         row("negative", "Retry-After: -5"),
         row("of words", "Retry-After: soon"),
         row("of a fraction", "Retry-After: 0.25"),
+        rests(of(503, "in seconds", "Retry-After: 7")),
+        of(503, "of a second", "Retry-After: 1"),
+        rests(of(503, "absurd", "Retry-After: 99999999999999999999")),
+        of(529, "of words", "Retry-After: soon"),
+        of(500, "negative", "Retry-After: -5"),
+        rests(of(408, "in seconds", "Retry-After: 7")),
     ]
 }
 
