@@ -296,8 +296,6 @@ impl Failed {
                 Refused::Auth | Refused::Permission | Refused::NotFound | Refused::Billing => Class::Target,
                 Refused::RateLimit | Refused::Overloaded | Refused::Timeout | Refused::ServerError => Class::Transient,
             },
-            // a status that is no answer's will be the same the next time
-            Kind::UpstreamFailed if matches!(self.how, How::Refused(_)) => Class::Target,
             Kind::UpstreamFailed | Kind::UpstreamTimeout => Class::Transient,
             // what this target cannot be told another may; a fault of ours may lie in the way to it
             _ => Class::Target,

@@ -464,7 +464,9 @@ impl Writing {
                 self.ended = true;
             }
             // a text that opens says nothing yet
-            Event::Open { open, .. } => self.began |= !matches!(open, Open::Text | Open::Thinking { .. } | Open::Refusal),
+            Event::Open { open, .. } => {
+                self.began |= !matches!(open, Open::Text | Open::Thinking { .. } | Open::Refusal)
+            }
             Event::Stop { .. } => self.began = true,
             Event::Delta { .. } => {
                 self.began = true;

@@ -17,7 +17,7 @@ use crate::chat::Usage;
 use crate::config::snapshot::Provider;
 use crate::dialect::openai;
 use crate::dialect::sse::{self, Frames};
-use crate::dialect::{self, Operation, Outbound, Tap};
+use crate::dialect::{self, Operation, Outbound, StreamForm, Tap};
 use crate::error::{Error, Kind, Refused, Result};
 use crate::json::Object;
 use crate::upstream::Reply;
@@ -66,7 +66,9 @@ pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut 
         400..=599 => Err(refusal(line, reply, seen).await),
         status if !matches!(status, 200..=203) => Err(no_answer_of(status)),
         _ if is_encoded(&reply) => Err(no_answer("encoded in a way that was not asked for")),
-        _ if reply.is_type("text/event-stream") && !line.question.stream => Err(no_answer("a stream for a whole answer")),
+        _ if reply.is_type("text/event-stream") && !line.question.stream => {
+            Err(no_answer("a stream for a whole answer"))
+        }
         _ if reply.is_type("text/event-stream") => Events::begin(line, reply, added_usage, seen).await,
         _ => whole(line, reply, seen).await,
     }
@@ -81,7 +83,7 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
         len += chunk.len();
         held.push(chunk);
         // an array that grows is a stream too
-        if len > HELD || (line.question.stream && begins_an_array(&held)) {
+        if len > HELD || (line.question.form == StreamForm::Array && line.question.stream && begins_an_array(&held)) {
             seen.first_token = Some(line.flight.begun.elapsed());
             return Ok(Beginning::Passing(Passing { head, upstream, held, kept: Kept::default() }));
         }
@@ -136,8 +138,7 @@ pub fn is_answer(line: &Line<'_>, spoken: &dyn Outbound, body: &[u8]) -> Result<
 /// A status that no answer of a model has: nothing, a redirect, or none at all.
 pub fn no_answer_of(status: u16) -> Failed {
     let error = Error::new(Kind::UpstreamFailed, "The provider answered with a status that is no answer's.");
-    let how = if (200..300).contains(&status) { How::Broken } else { How::Refused(status) };
-    Failed::new(how, error.code("upstream_garbled").why(format!("status {status}")))
+    Failed::new(How::Broken, error.code("upstream_garbled").why(format!("status {status}")))
 }
 
 fn no_answer(what: &str) -> Failed {
@@ -296,7 +297,11 @@ impl Events {
             }
             if tapped.failed {
                 let frame = events.fault.take().unwrap_or_default();
-                return Err(said_error(line, spoken(line.operation()), &sse::Event::read(&frame).data.unwrap_or_default()));
+                return Err(said_error(
+                    line,
+                    spoken(line.operation()),
+                    &sse::Event::read(&frame).data.unwrap_or_default(),
+                ));
             }
             if events.done && !(tapped.ended && events.spoke) {
                 return Err(Failed::of(Error::new(
@@ -358,7 +363,8 @@ impl Events {
         };
         cut.clear();
         if unreadable && ready.is_none() {
-            return Err(Error::new(Kind::UpstreamFailed, "The provider sent an event that cannot be read.").code("upstream_garbled"));
+            return Err(Error::new(Kind::UpstreamFailed, "The provider sent an event that cannot be read.")
+                .code("upstream_garbled"));
         }
         self.unreadable |= unreadable;
         Ok(ready)

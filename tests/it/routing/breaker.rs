@@ -13,7 +13,12 @@ async fn cooled(since: Instant, cooldown: Duration) {
 }
 
 fn left_alone(answer: &Answer) {
-    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("breaker_open")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.json()["error"]["code"].as_str()),
+        (503, Some("breaker_open")),
+        "{}",
+        answer.text
+    );
     assert!(answer.took < Duration::from_millis(200), "{:?}", answer.took);
     assert_eq!(answer.header("x-tollgate-attempts"), "", "nobody was asked");
 }
@@ -140,7 +145,10 @@ async fn what_opens_it_is_no_answer_a_cut_and_a_stream_that_breaks() {
     let broken = || Reply::events().bytes(super::chunk(serde_json::json!({ "content": "Once" }), None)).part(Part::Cut);
     for (name, reply) in [("silent", silent()), ("cut", cut()), ("broken", broken())] {
         let [a] = &some().await;
-        let rest = model(&["a/x"], ", retry: {attempts: 1}, timeouts: {first_token: 150ms}, breaker: {failures: 3, cooldown: 30s}");
+        let rest = model(
+            &["a/x"],
+            ", retry: {attempts: 1}, timeouts: {first_token: 150ms}, breaker: {failures: 3, cooldown: 30s}",
+        );
         let gateway = gateway(&[a], &rest).await;
         a.simulator.reply("x", reply);
         for _ in 0..3 {
