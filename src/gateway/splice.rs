@@ -374,11 +374,12 @@ impl Events {
     fn end(&mut self) -> Result<()> {
         self.done = true;
         let rest = self.frames.finish();
-        // a last event without its blank line: some servers do, and readers differ in whether they take it
-        if !rest.is_empty()
-            && let Some(rest) = self.tap.see(rest)
-        {
-            self.held.push(rest);
+        if !rest.is_empty() {
+            // a last event without its blank line: some servers do, and readers differ in whether they take it; half an event is none
+            let blank: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+            let seen = self.tap.see(rest);
+            let whole = self.tap.seen().ended || self.tap.seen().failed || self.tap.seen().finished;
+            self.held.extend(seen.filter(|_| whole).map(|rest| Bytes::from([&rest, blank].concat())));
         }
         let seen = self.tap.seen();
         if seen.ended || seen.failed || seen.finished {

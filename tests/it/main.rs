@@ -2,7 +2,6 @@
 
 mod auth;
 mod bridge;
-mod chaos;
 mod corpus;
 mod credentials;
 mod dialects;

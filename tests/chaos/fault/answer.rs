@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Class::{Cut, Ended, Error, Final, Lenient, Next, Served};
 use super::{Fault, Scene, reply, then};
-use crate::chaos::family::{Family, Mode};
-use crate::chaos::upstream::Step;
-use crate::chaos::wire;
+use crate::family::{Family, Mode};
+use crate::upstream::Step;
+use crate::wire;
 
 const PAGE: &[u8] =
     b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>";
@@ -82,7 +82,7 @@ fn refusals() -> Vec<Fault> {
         |name: &str, status: &'static str| Fault::new(name, move |s: &Scene| reply(s.sized(status, "text/html", PAGE)));
     let word = |name: &str, words: [(&'static str, &'static str); 6]| {
         Fault::new(name, move |s: &Scene| {
-            let at = crate::chaos::family::FAMILIES.iter().position(|family| *family == s.family).expect("one of them");
+            let at = crate::family::FAMILIES.iter().position(|family| *family == s.family).expect("one of them");
             let (word, say) = words[at];
             reply(s.sized("400 Bad Request", "application/json", &s.error(400, word, say)))
         })

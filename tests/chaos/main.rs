@@ -15,6 +15,10 @@ mod known;
 mod upstream;
 mod wire;
 
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -34,18 +34,6 @@ const TRIED: &[&str] = &["again", "group"];
 const KNOWN: &[Known] = &[
     Known {
         setups: ALL,
-        who: Who::Spliced,
-        mode: Some(Mode::Streamed),
-        faults: &[
-            "declares less than it sends",
-            "some output and nothing more",
-            "half an event behind some output",
-            "no blank line at the end",
-        ],
-        why: "a stream whose framing is whole and that breaks off in its own terms passes without an error event",
-    },
-    Known {
-        setups: ALL,
         who: Who::Marked,
         mode: Some(Mode::Streamed),
         faults: &["stops without its end mark"],
@@ -64,13 +52,6 @@ const KNOWN: &[Known] = &[
         mode: Some(Mode::Streamed),
         faults: &["garbage behind some output", "no JSON behind some output", "not UTF-8 behind some output"],
         why: "events that nobody can read pass",
-    },
-    Known {
-        setups: ALL,
-        who: Who::Spliced,
-        mode: Some(Mode::Streamed),
-        faults: &["finishes twice", "an answer twice"],
-        why: "what comes behind the end passes",
     },
     Known {
         setups: ALL,

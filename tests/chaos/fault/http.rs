@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Class::{Cut, Ended, Error, Lenient, Next, Served};
 use super::{Fault, SETTLE, Scene, reply, then};
-use crate::chaos::family::{Mode, POISON};
-use crate::chaos::upstream::Step;
-use crate::chaos::wire::{self, LAST_CHUNK};
+use crate::family::{Mode, POISON};
+use crate::upstream::Step;
+use crate::wire::{self, LAST_CHUNK};
 
 /// `handshake_failure`, as a TLS server says it.
 const ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x28";
