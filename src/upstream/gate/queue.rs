@@ -63,6 +63,11 @@ impl<W> Queue<W> {
         self.len == 0
     }
 
+    #[cfg(test)]
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// All who wait.
     pub fn load(&self) -> Load {
         Load { calls: self.len as u64, tokens: self.tokens }
@@ -71,19 +76,20 @@ impl<W> Queue<W> {
     /// What would go before a newcomer of this key.
     pub fn ahead(&self, key: u64, weight: u32) -> Load {
         let own = self.lines.get(&key);
-        let weight = u64::from(weight.max(1));
         let mark = own.map_or(self.now, |line| line.mark.max(self.now));
-        let mine = mark.saturating_add(own.map_or(0, |line| line.cost).saturating_mul(TURN) / USUAL / weight);
         let mut ahead = own.map_or(Load::default(), |line| line.load());
+        let step = own.map_or(0, |line| line.step(weight));
+        let mine = mark.saturating_add(step.saturating_mul(ahead.calls));
         for &(mark, other) in &self.turns {
             // those behind stand at higher marks still
             if (mark, other) >= (mine, key) {
                 break;
             }
             let Some(line) = self.lines.get(&other).filter(|_| other != key) else { continue };
-            let load = line.load();
-            let step = (line.cost.saturating_mul(TURN) / USUAL / load.calls.max(1) / u64::from(line.weight)).max(1);
-            let turns = ((mine - mark) / step + 1).min(load.calls);
+            let (load, step) = (line.load(), line.step(line.weight));
+            // of two at one mark the lower key is first
+            let turns = if other < key { (mine - mark) / step + 1 } else { (mine - mark).div_ceil(step) };
+            let turns = turns.min(load.calls);
             ahead.calls += turns;
             ahead.tokens = ahead.tokens.saturating_add(load.tokens / load.calls.max(1) * turns);
         }
@@ -124,7 +130,7 @@ impl<W> Queue<W> {
         self.now = self.now.max(mark);
         let line = self.lines.get_mut(&key)?;
         let first = line.waiting.pop_front()?;
-        line.mark = mark.saturating_add((first.cost.saturating_mul(TURN) / USUAL / u64::from(line.weight)).max(1));
+        line.mark = mark.saturating_add(step(first.cost, line.weight));
         let mark = line.mark;
         self.gone(key, &first);
         if self.lines.get(&key).is_some_and(|line| !line.waiting.is_empty()) {
@@ -191,7 +197,17 @@ impl<W> Line<W> {
         Line { mark: 0, weight: 1, waiting: VecDeque::new(), tokens: 0, cost: 0 }
     }
 
+    /// Of a turn, on the average of those who wait.
+    fn step(&self, weight: u32) -> u64 {
+        step(self.cost / (self.waiting.len() as u64).max(1), weight)
+    }
+
     fn load(&self) -> Load {
         Load { calls: self.waiting.len() as u64, tokens: self.tokens }
     }
+}
+
+/// How far a turn moves the mark on.
+fn step(cost: u64, weight: u32) -> u64 {
+    (cost.saturating_mul(TURN) / USUAL / u64::from(weight.max(1))).max(1)
 }

@@ -5,4 +5,5 @@ mod learning;
 mod overload;
 mod queueing;
 mod spellings;
+mod turns;
 mod world;

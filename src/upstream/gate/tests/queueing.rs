@@ -157,6 +157,26 @@ async fn who_leaves_frees_the_place_and_passes_the_turn_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_lets_smaller_calls_behind_it_go_at_once() {
+    let gate = Gate::default();
+    let limits = Admission { rpm: None, tpm: Some(6000), ..RPM };
+    let of = |tokens| Claim { tokens, ..claim(1) };
+    let _passed = now(&mut enter(&gate, &limits, of(400))).unwrap();
+    let mut large = enter(&gate, &limits, of(500));
+    let mut small = enter(&gate, &limits, of(50));
+    let mut middle = enter(&gate, &limits, of(250));
+    assert!(waits(&mut large) && waits(&mut small) && waits(&mut middle));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(waits(&mut small));
+    drop(large);
+    assert!(now(&mut small).is_ok());
+    // 60 are left of 110; a hundred a second come
+    let since = clock();
+    assert!(middle.await.is_ok());
+    assert_eq!((clock() - since).as_millis() / 100, 19);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_turn_that_was_not_taken_costs_nothing() {
     let gate = Gate::default();
     let _passed: Vec<Ticket> = (0..5).map(|_| now(&mut enter(&gate, &RPM, claim(1))).unwrap()).collect();
