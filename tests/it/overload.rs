@@ -118,7 +118,10 @@ fn judge(seen: &[Seen], capacity: f64) {
     println!(
         "offered {offered:.0}/s to a provider of {capacity:.0}/s: {goodput:.1}/s served, three to one as {heavy} to {light}; \
          {} refused by us (median {:?}, p99 {:?}, slowest {:?}; not at once: {slow_heavy} and {slow_light}), {theirs} by the provider",
-        refused.len(), at(0.5), at(0.99), at(1.0)
+        refused.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
     );
     assert!(strange.is_empty(), "{strange:?}");
     assert!(offered > capacity * 2.7, "the machine is too slow to offer enough: {offered}/s");
@@ -164,11 +167,7 @@ async fn three_times_what_a_provider_takes_is_served_to_its_limit_and_refused_at
                     ("x-ratelimit-remaining-requests", &*left),
                     ("x-ratelimit-reset-requests", &*reset),
                 ];
-                if enough {
-                    reply(200, &limits)
-                } else {
-                    reply(429, &[&limits[..], &[("retry-after", "1")]].concat())
-                }
+                if enough { reply(200, &limits) } else { reply(429, &[&limits[..], &[("retry-after", "1")]].concat()) }
             }
         }
     })

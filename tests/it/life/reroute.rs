@@ -18,7 +18,8 @@ fn config(round: usize, pool: &[Upstream], extra: &Upstream, broken: &Upstream) 
         .map(|n| format!("{{url: \"http://{}\", weight: {}}}", pool[n].address, 1 + (round + n) % 3))
         .collect();
     let balance = ["p2c", "round_robin", "least_busy", "hash"][round % 4];
-    let extra_target = if round % 3 == 1 { ", {model: extra/gpt-4o-mini, priority: 2, price: {input: 1, output: 2}}" } else { "" };
+    let extra_target =
+        if round % 3 == 1 { ", {model: extra/gpt-4o-mini, priority: 2, price: {input: 1, output: 2}}" } else { "" };
     let affinity = ["off", "prefix", "session"][round % 3];
     format!(
         "providers:\n  pool: {{kind: vllm, endpoints: [{}], balance: {balance}, slow_start: 0s, api_key: {UPSTREAM_KEY}}}\n\
@@ -26,7 +27,10 @@ fn config(round: usize, pool: &[Upstream], extra: &Upstream, broken: &Upstream) 
          \x20 broken: {{kind: openai, base_url: 'http://{}/v1', api_key: {UPSTREAM_KEY}, breaker: {{failures: 5, cooldown: 10m}}}}\n\
          models:\n  gpt-4o-mini:\n    strategy: {}\n    affinity: {affinity}\n    targets: [broken/gpt-4o-mini, {{model: pool/gpt-4o-mini, priority: 2}}{extra_target}]\n\
          \x20 turn-{round}: pool/gpt-4o-mini\nkeys: [{{name: test, key: {KEY}}}]\n",
-        members.join(", "), extra.address, broken.address, STRATEGIES[round % STRATEGIES.len()]
+        members.join(", "),
+        extra.address,
+        broken.address,
+        STRATEGIES[round % STRATEGIES.len()]
     )
 }
 

@@ -66,7 +66,8 @@ async fn a_target_is_tried_again_only_after_all_others() {
 #[tokio::test]
 async fn only_what_is_listed_is_tried_again() {
     let [a, b] = &some().await;
-    let gateway = gateway(&[a, b], &model(&["a/x", "b/x"], ", retry: {attempts: 3, on: [connect, 503], backoff: 10ms}")).await;
+    let gateway =
+        gateway(&[a, b], &model(&["a/x", "b/x"], ", retry: {attempts: 3, on: [connect, 503], backoff: 10ms}")).await;
     a.simulator.reply("x", error(500, ""));
     let answer = ask(&gateway, "m", false).await;
     assert_eq!((answer.status, answer.header("x-tollgate-attempts")), (500, "1"), "{}", answer.text);
@@ -150,7 +151,10 @@ fn in_time(answer: &Answer, from: u64, to: u64) {
 #[tokio::test]
 async fn no_try_begins_or_lasts_beyond_the_call_s_own_time() {
     let [a] = &some().await;
-    let rest = model(&["a/x"], ", timeouts: {total: 1s}, retry: {attempts: 50, backoff: 150ms, max_backoff: 150ms, budget: 100%}");
+    let rest = model(
+        &["a/x"],
+        ", timeouts: {total: 1s}, retry: {attempts: 50, backoff: 150ms, max_backoff: 150ms, budget: 100%}",
+    );
     let gateway = gateway(&[a], &rest).await;
     a.simulator.reply("x", error(503, ""));
     let answer = ask(&gateway, "m", false).await;
@@ -178,7 +182,8 @@ async fn ask_within(gateway: &Gateway, header: &str, seconds: &str, stream: bool
 #[tokio::test]
 async fn the_sdk_s_own_time_limit_ends_the_tries() {
     let [a, b] = &some().await;
-    let rest = model(&["a/x", "b/x"], ", timeouts: {first_token: 700ms}, retry: {attempts: 20, backoff: 100ms, budget: 100%}");
+    let rest =
+        model(&["a/x", "b/x"], ", timeouts: {first_token: 700ms}, retry: {attempts: 20, backoff: 100ms, budget: 100%}");
     let gateway = gateway(&[a, b], &rest).await;
     for upstream in [a, b] {
         upstream.simulator.reply("x", hang());
@@ -224,7 +229,8 @@ async fn when_a_target_always_fails_retries_are_a_tenth_of_the_calls() {
 #[tokio::test]
 async fn a_retry_that_the_budget_forbids_costs_no_time_either() {
     let [a] = &some().await;
-    let gateway = gateway(&[a], &model(&["a/x"], ", retry: {attempts: 2, backoff: 2s, max_backoff: 2s, budget: 0%}")).await;
+    let gateway =
+        gateway(&[a], &model(&["a/x"], ", retry: {attempts: 2, backoff: 2s, max_backoff: 2s, budget: 0%}")).await;
     a.simulator.reply("x", error(500, ""));
     let answer = ask(&gateway, "m", false).await;
     assert_eq!((answer.status, answer.way()), (500, ("a", "1")), "{}", answer.text);

@@ -13,7 +13,12 @@ async fn cooled(since: Instant, cooldown: Duration) {
 }
 
 fn left_alone(answer: &Answer) {
-    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("breaker_open")), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.json()["error"]["code"].as_str()),
+        (503, Some("breaker_open")),
+        "{}",
+        answer.text
+    );
     assert!(answer.took < Duration::from_millis(200), "{:?}", answer.took);
     assert_eq!(answer.header("x-tollgate-attempts"), "", "nobody was asked");
 }
@@ -139,7 +144,10 @@ async fn silence_and_a_broken_connection_open_it_too() {
     let cut = || Reply::default().first(Part::Cut);
     for (name, reply) in [("silent", silent()), ("cut", cut())] {
         let [a] = &some().await;
-        let rest = model(&["a/x"], ", retry: {attempts: 1}, timeouts: {first_token: 150ms}, breaker: {failures: 3, cooldown: 30s}");
+        let rest = model(
+            &["a/x"],
+            ", retry: {attempts: 1}, timeouts: {first_token: 150ms}, breaker: {failures: 3, cooldown: 30s}",
+        );
         let gateway = gateway(&[a], &rest).await;
         a.simulator.reply("x", reply);
         for _ in 0..3 {
@@ -154,7 +162,8 @@ async fn silence_and_a_broken_connection_open_it_too() {
 #[tokio::test]
 async fn streams_that_break_off_open_it_although_they_began_well() {
     let [a] = &some().await;
-    let gateway = gateway(&[a], &model(&["a/x"], ", retry: {attempts: 1}, breaker: {failures: 3, cooldown: 30s}")).await;
+    let gateway =
+        gateway(&[a], &model(&["a/x"], ", retry: {attempts: 1}, breaker: {failures: 3, cooldown: 30s}")).await;
     let broken = Reply::events().bytes(super::chunk(serde_json::json!({ "content": "Once" }), None)).part(Part::Cut);
     a.simulator.reply("x", broken);
     for _ in 0..3 {

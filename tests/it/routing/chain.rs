@@ -28,7 +28,8 @@ async fn chain([openai, anthropic, bedrock]: [&Upstream; 3]) -> Gateway {
 }
 
 fn overloaded() -> Reply {
-    let error = json!({ "message": "The engine is currently overloaded", "type": "server_error", "param": null, "code": null });
+    let error =
+        json!({ "message": "The engine is currently overloaded", "type": "server_error", "param": null, "code": null });
     Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }))
 }
 
@@ -89,7 +90,10 @@ fn asked_in_their_own_words([openai, anthropic, bedrock]: [&Upstream; 3], stream
     let body = one.json();
     assert_eq!((&one.path_and_query, &body["model"]), (&own.to_owned(), &json!(GPT)));
     let body = two.json();
-    assert_eq!((two.path_and_query.as_str(), &body["model"], &body["max_tokens"]), ("/v1/messages", &json!(CLAUDE), &json!(100)));
+    assert_eq!(
+        (two.path_and_query.as_str(), &body["model"], &body["max_tokens"]),
+        ("/v1/messages", &json!(CLAUDE), &json!(100))
+    );
     assert_eq!(two.header("anthropic-version"), Some("2023-06-01"));
     assert_eq!(body["stream"].as_bool().unwrap_or(false), stream);
     assert!(body["system"].to_string().contains("Be brief."), "{body}");
@@ -111,7 +115,10 @@ async fn told(gateway: &Gateway, answer: &Answer, second: &str) {
     assert_eq!((answer.header("x-tollgate-model"), answer.header("x-tollgate-lane")), ("best", "bridge"));
     let line = &gateway.log_of(1).await[0];
     assert_eq!((&line["attempts"], &line["tried"]), (&json!(3), &json!(tried)), "{line}");
-    assert_eq!((&line["provider"], &line["upstream_model"], &line["status"]), (&json!("bedrock"), &json!(NOVA), &json!(200)));
+    assert_eq!(
+        (&line["provider"], &line["upstream_model"], &line["status"]),
+        (&json!("bedrock"), &json!(NOVA), &json!(200))
+    );
     assert!(line["error"].is_null() && line["output_tokens"].as_u64() > Some(0), "{line}");
     let outcome = if second == "timeout" { "timeout" } else { "server_error" };
     for (provider, outcome) in [("openai", "server_error"), ("anthropic", outcome), ("bedrock", "ok")] {
@@ -144,7 +151,10 @@ async fn a_whole_answer_comes_from_the_third_dialect_and_reads_like_the_client_s
         let json = answer.json();
         let (text, usage) = match path {
             "/v1/chat/completions" => {
-                assert_eq!((&json["object"], &json["choices"][0]["finish_reason"]), (&json!("chat.completion"), &json!("stop")));
+                assert_eq!(
+                    (&json["object"], &json["choices"][0]["finish_reason"]),
+                    (&json!("chat.completion"), &json!("stop"))
+                );
                 (&json["choices"][0]["message"]["content"], &json["usage"]["completion_tokens"])
             }
             "/v1/messages" => {

@@ -41,7 +41,8 @@ async fn weighted_three_to_one() {
 #[tokio::test]
 async fn weight_0_is_asked_when_nothing_else_is_left() {
     let [a, spare] = &some().await;
-    let gateway = gateway(&[a, spare], "models:\n  m: {strategy: weighted, targets: [{model: b/x, weight: 0}, a/x]}\n").await;
+    let gateway =
+        gateway(&[a, spare], "models:\n  m: {strategy: weighted, targets: [{model: b/x, weight: 0}, a/x]}\n").await;
     a.simulator.reply("x", error(503, ""));
     assert_eq!(ask(&gateway, "m", false).await.way(), ("b", "2"));
     assert_eq!(calls(spare), 1);
@@ -53,9 +54,7 @@ async fn cost_asks_the_cheapest_for_this_very_call() {
     let rest = "models:\n  m:\n    strategy: cost\n    targets:\n      - c/x\n\
                 \x20     - {model: b/x, price: {input: 4, output: 1}}\n      - {model: a/x, price: {input: 1, output: 10}}\n";
     let gateway = gateway(&[short, long, unknown], rest).await;
-    let call = |words: usize, max: u64| {
-        json!({ "model": "m", "max_tokens": max, "messages": [{ "role": "user", "content": "word ".repeat(words) }] })
-    };
+    let call = |words: usize, max: u64| json!({ "model": "m", "max_tokens": max, "messages": [{ "role": "user", "content": "word ".repeat(words) }] });
     for _ in 0..5 {
         // much to read and little to say
         assert_eq!(post(&gateway, "/v1/chat/completions", &call(2000, 10)).await.way(), ("a", "1"));
@@ -66,7 +65,10 @@ async fn cost_asks_the_cheapest_for_this_very_call() {
     for upstream in [short, long] {
         upstream.simulator.reply("x", error(503, ""));
     }
-    assert_eq!(post(&gateway, "/v1/chat/completions", &call(2000, 10)).await.header("x-tollgate-tried"), "a/x;503, b/x;503");
+    assert_eq!(
+        post(&gateway, "/v1/chat/completions", &call(2000, 10)).await.header("x-tollgate-tried"),
+        "a/x;503, b/x;503"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +155,8 @@ async fn a_conversation_stays_where_it_began() {
         // its home fails: another answers, and it comes back afterwards
         let home = homes[&0].first().expect("one").clone();
         let upstream = [a, b, c]["abc".find(&*home).expect("one of three")];
-        let body = turn(if affinity == "prefix" { "thread-0" } else { "x" }, 3, (affinity == "session").then_some("thread-0"));
+        let body =
+            turn(if affinity == "prefix" { "thread-0" } else { "x" }, 3, (affinity == "session").then_some("thread-0"));
         let again = || {
             let request = client.post(gateway.url("/v1/chat/completions")).bearer_auth(KEY).json(&body);
             answered(request.header("x-thread", "thread-0"))
@@ -247,7 +250,8 @@ async fn a_picture_passes_over_a_target_that_cannot_see() {
     let rest = "models:\n  m: {targets: [{model: a/x, info: {vision: false, context: 3000}}, {model: b/x, priority: 2}]}\n  blind: {target: a/x, info: {vision: false}}\n";
     let gateway = gateway(&[&blind, &sees], rest).await;
     let url = "data:image/png;base64,iVBORw0KGgo=";
-    let parts = json!([{ "type": "text", "text": "What is it?" }, { "type": "image_url", "image_url": { "url": url } }]);
+    let parts =
+        json!([{ "type": "text", "text": "What is it?" }, { "type": "image_url", "image_url": { "url": url } }]);
     let answer = post(&gateway, "/v1/chat/completions", &picture(parts.clone())).await;
     assert_eq!((answer.status, answer.way()), (200, ("b", "1")), "{}", answer.text);
     assert_eq!((answer.header("x-tollgate-tried"), calls(&blind)), ("", 0));

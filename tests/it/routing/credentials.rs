@@ -37,7 +37,11 @@ async fn the_key_with_more_of_its_quota_left_is_used() {
             async move {
                 note(&ledger, asked.header("authorization"));
                 let left = if asked.header("authorization").ends_with("first-key") { "40" } else { "900" };
-                let limits = [("x-ratelimit-limit-requests", "1000"), ("x-ratelimit-remaining-requests", left), ("x-ratelimit-reset-requests", "60s")];
+                let limits = [
+                    ("x-ratelimit-limit-requests", "1000"),
+                    ("x-ratelimit-remaining-requests", left),
+                    ("x-ratelimit-reset-requests", "60s"),
+                ];
                 reply(200, &limits)
             }
         }

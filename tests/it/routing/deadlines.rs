@@ -90,7 +90,10 @@ async fn first_token_is_not_put_off_by_signs_of_life() {
     in_time(&answer, 590, 1500);
     assert!(!answer.text.contains("still here"), "nothing of the first one is told: {}", answer.text);
     // of a whole answer it is the end
-    a.simulator.reply("x", Reply::default().header("content-type", "application/json").bytes("{\"id\":").part(wait(3000)).bytes("1}"));
+    a.simulator.reply(
+        "x",
+        Reply::default().header("content-type", "application/json").bytes("{\"id\":").part(wait(3000)).bytes("1}"),
+    );
     let answer = ask(&gateway, "m", false).await;
     assert_eq!((answer.status, answer.way()), (200, ("b", "2")), "{}", answer.text);
     in_time(&answer, 590, 1500);
@@ -126,7 +129,8 @@ async fn idle_is_about_the_pause_between_two_pieces() {
 async fn total_ends_a_stream_that_never_ends_and_never_pauses() {
     let [a, b] = &some().await;
     let gateway = with([a, b], "first_byte: 5s, first_token: 5s, idle: 5s, total: 1s").await;
-    let words = (0..60).fold(Reply::events(), |reply, _| reply.bytes(chunk(json!({ "content": "so" }), None)).part(wait(100)));
+    let words =
+        (0..60).fold(Reply::events(), |reply, _| reply.bytes(chunk(json!({ "content": "so" }), None)).part(wait(100)));
     a.simulator.reply("x", words);
     let answer = ask(&gateway, "m", true).await;
     in_time(&answer, 950, 1500);

@@ -37,7 +37,11 @@ async fn the_second_answers_when_the_first_is_slow_and_the_first_is_cancelled() 
         b.simulator.reply("x", if streamed { stream("from b") } else { completion("from b") });
         let answer = ask(&gateway, "m", streamed).await;
         assert_eq!((answer.status, answer.way()), (200, ("b", "2")), "{}", answer.text);
-        assert!(answer.took >= Duration::from_millis(195) && answer.took < Duration::from_millis(900), "{:?}", answer.took);
+        assert!(
+            answer.took >= Duration::from_millis(195) && answer.took < Duration::from_millis(900),
+            "{:?}",
+            answer.took
+        );
         if streamed {
             assert_eq!(said(&answer.text), "from b");
         }

@@ -92,7 +92,10 @@ async fn some<const N: usize>() -> [Upstream; N] {
 async fn gateway(upstreams: &[&Upstream], rest: &str) -> Gateway {
     let mut yaml = format!("keys: [{{name: test, key: {KEY}}}]\nproviders:\n");
     for (name, upstream) in ('a'..).zip(upstreams) {
-        yaml += &format!("  {name}: {{kind: openai, base_url: \"http://{}/v1\", api_key: key-of-{name}}}\n", upstream.address);
+        yaml += &format!(
+            "  {name}: {{kind: openai, base_url: \"http://{}/v1\", api_key: key-of-{name}}}\n",
+            upstream.address
+        );
     }
     Gateway::start(&format!("{yaml}{rest}"), &[]).await
 }

@@ -11,7 +11,8 @@ async fn nobody_else_is_asked_once_output_has_begun() {
     let [a, b] = &some().await;
     let gateway = gateway(&[a, b], &model(&["a/x", "b/x"], "")).await;
     let begun = || Reply::events().bytes(chunk(json!({ "role": "assistant", "content": "Once" }), None));
-    let error = format!("data: {}\n\n", json!({ "error": { "message": "fell over", "type": "server_error", "code": null } }));
+    let error =
+        format!("data: {}\n\n", json!({ "error": { "message": "fell over", "type": "server_error", "code": null } }));
     for ending in [begun().part(Part::Cut), begun().bytes(error)] {
         a.simulator.reply("x", ending);
         let answer = ask(&gateway, "m", true).await;
@@ -45,8 +46,13 @@ async fn a_target_that_will_not_have_us_is_passed_over() {
     let [a, b] = &some().await;
     let gateway = gateway(&[a, b], &model(&["a/x", "b/x"], "")).await;
     b.simulator.reply("x", completion("from b"));
-    for (status, code) in [(401, "invalid_api_key"), (402, "billing"), (403, "permission"), (404, "model_not_found"), (429, "insufficient_quota")]
-    {
+    for (status, code) in [
+        (401, "invalid_api_key"),
+        (402, "billing"),
+        (403, "permission"),
+        (404, "model_not_found"),
+        (429, "insufficient_quota"),
+    ] {
         a.simulator.reply("x", error(status, code));
         let answer = ask(&gateway, "m", false).await;
         assert_eq!((answer.status, answer.way()), (200, ("b", "2")), "{status}: {}", answer.text);

@@ -12,7 +12,14 @@ use crate::support::{Gateway, Upstream};
 async fn with(upstreams: &[&Upstream], rest: &str) -> Gateway {
     let names: Vec<String> = ('a'..).zip(upstreams).map(|(name, _)| format!("{name}/x")).collect();
     let targets: Vec<&str> = names.iter().map(String::as_str).collect();
-    gateway(upstreams, &format!("server:\n  heartbeat: 200ms\n{}", model(&targets, &format!(", timeouts: {{first_token: 700ms}}{rest}")))).await
+    gateway(
+        upstreams,
+        &format!(
+            "server:\n  heartbeat: 200ms\n{}",
+            model(&targets, &format!(", timeouts: {{first_token: 700ms}}{rest}"))
+        ),
+    )
+    .await
 }
 
 fn beats(text: &str) -> usize {
@@ -32,13 +39,18 @@ async fn a_failover_is_waited_for_with_heartbeats_and_then_comes_one_stream() {
     let [a, b, c] = &some().await;
     let gateway = with(&[a, b, c], "").await;
     a.simulator.reply("x", hang());
-    b.simulator.reply("x", Reply::events().bytes(chunk(json!({ "role": "assistant", "content": "" }), None)).part(Part::Hang));
+    b.simulator
+        .reply("x", Reply::events().bytes(chunk(json!({ "role": "assistant", "content": "" }), None)).part(Part::Hang));
     c.simulator.reply("x", stream("from c"));
     let answer = ask(&gateway, "m", true).await;
     assert_eq!(waited(&answer), "from c");
     assert!((4..=9).contains(&beats(&answer.text)), "{}", answer.text);
     let line = &gateway.log_of(1).await[0];
-    assert_eq!((&line["attempts"], &line["status"], &line["provider"]), (&json!(3), &json!(200), &json!("c")), "{line}");
+    assert_eq!(
+        (&line["attempts"], &line["status"], &line["provider"]),
+        (&json!(3), &json!(200), &json!("c")),
+        "{line}"
+    );
     assert_eq!(line["tried"], json!(["a/x;timeout", "b/x;timeout"]));
     assert!(line["first_token_ms"].as_f64().is_some_and(|first| first > 1390.0), "since the call began: {line}");
     assert_eq!((calls(a), calls(b), calls(c)), (1, 1, 1));
@@ -59,7 +71,9 @@ async fn an_error_after_all_is_told_within_the_stream() {
     let [a, b] = &some().await;
     let gateway = with(&[a, b], "").await;
     a.simulator.reply("x", hang());
-    for (reply, code) in [(error(503, "down"), None), (error(400, "invalid_value"), None), (hang(), Some("upstream_timeout"))] {
+    for (reply, code) in
+        [(error(503, "down"), None), (error(400, "invalid_value"), None), (hang(), Some("upstream_timeout"))]
+    {
         b.simulator.reply("x", reply);
         let answer = ask(&gateway, "m", true).await;
         assert_eq!(answer.status, 200);
@@ -83,17 +97,24 @@ async fn a_client_of_another_dialect_waits_in_its_own_way() {
     let body = json!({ "model": "m", "stream": true, "max_tokens": 50, "messages": [{ "role": "user", "content": "Hello there" }] });
     let answer = post(&gateway, "/v1/messages", &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    let kinds: Vec<String> = events(&answer.text).iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect();
+    let kinds: Vec<String> =
+        events(&answer.text).iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(kinds.first().map(String::as_str), Some("ping"), "{}", answer.text);
     let rest: Vec<&String> = kinds.iter().skip_while(|kind| *kind == "ping").collect();
-    assert_eq!((rest.first().map(|k| k.as_str()), rest.last().map(|k| k.as_str())), (Some("message_start"), Some("message_stop")));
+    assert_eq!(
+        (rest.first().map(|k| k.as_str()), rest.last().map(|k| k.as_str())),
+        (Some("message_start"), Some("message_stop"))
+    );
     assert_eq!(rest.iter().filter(|kind| **kind == "message_start").count(), 1);
     // and an error in its own words
     b.simulator.reply("x", error(503, "down"));
     let answer = post(&gateway, "/v1/messages", &body).await;
     let told = events(&answer.text);
     assert!(answer.text.contains("event: error\n"), "{}", answer.text);
-    assert_eq!(told.last().map(|event| (&event["type"], event["error"]["message"].is_string())), Some((&json!("error"), true)));
+    assert_eq!(
+        told.last().map(|event| (&event["type"], event["error"]["message"].is_string())),
+        Some((&json!("error"), true))
+    );
 }
 
 #[tokio::test]
@@ -107,7 +128,10 @@ async fn a_provider_that_answers_whole_after_beats_is_told_as_a_stream_or_an_err
     assert!(!told.is_empty(), "{}", answer.text);
     for event in &told {
         // never a whole completion in a place where a client reads chunks
-        assert!(event["error"].is_object() || event["object"] == "chat.completion.chunk" || *event == json!("[DONE]"), "{event}");
+        assert!(
+            event["error"].is_object() || event["object"] == "chat.completion.chunk" || *event == json!("[DONE]"),
+            "{event}"
+        );
     }
     let text = answer.text.replace(": keep-alive\n\n", "");
     assert!(text.starts_with("data: "), "{text}");
