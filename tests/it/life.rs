@@ -3,6 +3,7 @@
 mod drain;
 mod hand_over;
 mod reload;
+mod reroute;
 mod tls;
 
 use std::collections::BTreeMap;

@@ -65,12 +65,34 @@ providers:
   # each offers one of OpenAI's dialects, so that a client of the other is translated
   compatible: {{kind: openai, base_url: "{fakes}/openai/v1", api_key: fake-openai-key, bridge: [chat_completions], paths: {{responses: "off"}}}}
   newest: {{kind: openai, base_url: "{fakes}/openai/v1", api_key: fake-openai-key, bridge: [responses], paths: {{chat_completions: "off"}}}}
+# here providers fail on purpose, again and again
+breaker: off
+models:
+  chain: {{targets: {chain}text"}}]}}
+  chain-tools: {{targets: {chain}tools"}}]}}
+  chain-down: {{targets: {chain}error_500"}}]}}
+  chain-broken: {{targets: [anthropic/claude-sonnet-4-5--error_stream, {{priority: 2, model: "bedrock/{bedrock}--text"}}]}}
+  chain-long: {{target: compatible/gpt-5--error_context, fallback: {{context_length: "bedrock/{bedrock}--text"}}}}
+  limited: {{target: compatible/gpt-5--error_429, retry: {{max_backoff: 2s}}}}
 """
+# three dialects, of which the first two fail; the last one's scenario follows
+CHAIN = (
+    "[compatible/gpt-5--error_503, {priority: 2, model: anthropic/claude-sonnet-4-5--error_first}, "
+    f'{{priority: 3, model: "bedrock/{BEDROCK.model}--'
+)
 
 
 def config(fakes, port, admin, key):
     return CONFIG.format(
-        fakes=fakes, port=port, admin=admin, key=key, region=REGION, access=ACCESS_KEY, secret=SECRET_KEY
+        fakes=fakes,
+        port=port,
+        admin=admin,
+        key=key,
+        region=REGION,
+        access=ACCESS_KEY,
+        secret=SECRET_KEY,
+        chain=CHAIN,
+        bedrock=BEDROCK.model,
     )
 
 

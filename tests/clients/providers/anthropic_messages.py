@@ -276,6 +276,10 @@ def frames(seen, answer):
     start = usage_of(answer.usage) | {"output_tokens": 1}
     yield frame({"type": "message_start", "message": message(seen, []) | {"usage": start}})
     blocks = [block for block in answer.blocks if not isinstance(block, Refusal)]
+    if answer.broken and not blocks:
+        yield b'event: ping\ndata: {"type": "ping"}\n\n'
+        yield broken(answer.broken)
+        return
     for index, block in enumerate(blocks):
         opened = block_of(block)
         deltas = []
@@ -299,13 +303,15 @@ def frames(seen, answer):
         for delta in deltas:
             yield frame({"type": "content_block_delta", "index": index, "delta": delta})
         if answer.broken:
-            yield frame(
-                {"type": "error", "error": {"type": TYPE[answer.broken.kind], "message": answer.broken.message}}
-            )
+            yield broken(answer.broken)
             return
         yield frame({"type": "content_block_stop", "index": index})
     yield frame({"type": "message_delta", "delta": stop_of(answer), "usage": end_usage(answer.usage)})
     yield frame({"type": "message_stop"})
+
+
+def broken(fault):
+    return frame({"type": "error", "error": {"type": TYPE[fault.kind], "message": fault.message}})
 
 
 def error(request, fault):

@@ -134,6 +134,12 @@ def error_stream(seen, provider):
     return Answer([Text("This is only the beginning")], broken=fault)
 
 
+def error_first(seen, provider):
+    """A stream that begins, and has nothing to say but this."""
+    fault = Fault("overloaded", "The provider fell over at once.")
+    return Answer([], broken=fault) if seen.stream else fault
+
+
 def agent(seen, provider):
     """One turn of a command-line agent: its own tool reads the file named in the prompt, then the result is told."""
     thoughts = [Thinking("The user names a file.", SEALS.get(provider))] if seen.thinking else []
@@ -244,4 +250,5 @@ PLAYS = {
     "error_401": failing("auth", "The key sk-upstream-secret-0000 is not valid."),
     "error_context": failing("context", "too long"),
     "error_stream": error_stream,
+    "error_first": error_first,
 }

@@ -139,11 +139,10 @@ async fn a_target_that_asks_to_be_left_alone_is() {
 }
 
 #[tokio::test]
-async fn what_opens_it_is_no_answer_a_cut_and_a_stream_that_breaks() {
+async fn silence_and_a_broken_connection_open_it_too() {
     let silent = || Reply::events().first(Part::Hang);
     let cut = || Reply::default().first(Part::Cut);
-    let broken = || Reply::events().bytes(super::chunk(serde_json::json!({ "content": "Once" }), None)).part(Part::Cut);
-    for (name, reply) in [("silent", silent()), ("cut", cut()), ("broken", broken())] {
+    for (name, reply) in [("silent", silent()), ("cut", cut())] {
         let [a] = &some().await;
         let rest = model(
             &["a/x"],
@@ -158,6 +157,23 @@ async fn what_opens_it_is_no_answer_a_cut_and_a_stream_that_breaks() {
         assert_eq!((answer.status, calls(a)), (503, 3), "{name}: {}", answer.text);
         left_alone(&answer);
     }
+}
+
+#[tokio::test]
+async fn streams_that_break_off_open_it_although_they_began_well() {
+    let [a] = &some().await;
+    let gateway =
+        gateway(&[a], &model(&["a/x"], ", retry: {attempts: 1}, breaker: {failures: 3, cooldown: 30s}")).await;
+    let broken = Reply::events().bytes(super::chunk(serde_json::json!({ "content": "Once" }), None)).part(Part::Cut);
+    a.simulator.reply("x", broken);
+    for _ in 0..3 {
+        let answer = ask(&gateway, "m", true).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text.contains("upstream_failed"), "{}", answer.text);
+    }
+    let answer = ask(&gateway, "m", true).await;
+    assert_eq!((answer.status, calls(a)), (503, 3), "{}", answer.text);
+    left_alone(&answer);
 }
 
 #[tokio::test]

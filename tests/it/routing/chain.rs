@@ -209,7 +209,7 @@ fn coherent(path: &str, text: &str) {
             ["message_start", "message_delta", "message_stop"].iter().for_each(|kind| once(kind));
             assert_eq!(kinds.first().map(String::as_str), Some("message_start"));
             assert_eq!(kinds.last().map(String::as_str), Some("message_stop"));
-            assert!(!text.contains("msg_01"), "of the one that failed: {text}");
+            assert!(!text.contains("\"msg_01\""), "of the one that failed: {text}");
             joined(text, "/delta/text")
         }
         _ => {

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod raw;
 pub mod scripted;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -97,13 +98,15 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut found: impl Fn
     }
 }
 
-/// A loopback port nobody holds now, and that was given to no other test.
+/// A loopback port nobody holds now, and that was given to no other test: below those that the system gives to whoever asks for any port, or
+/// another test's server could have it before the gateway does.
 pub fn free_port() -> u16 {
     static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
-    let free =
-        || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a loopback port").port();
+    let drawn = || 10_000 + u16::try_from(RandomState::new().build_hasher().finish() % 22_000).expect("small");
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let port = (0..100).map(|_| free()).find(|port| !given.contains(port)).expect("a port of a hundred");
+    let port = (0..100).map(|_| drawn()).find(|port| !given.contains(port) && is_free(port));
+    let port = port.expect("a port of a hundred");
     given.push(port);
     port
 }
