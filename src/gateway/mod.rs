@@ -16,6 +16,7 @@ mod proxy;
 mod reply;
 mod router;
 mod splice;
+pub mod status;
 mod task;
 pub mod tls;
 
