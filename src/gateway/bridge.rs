@@ -33,7 +33,7 @@ const HELD: usize = 256 * 1024;
 
 /// A request in the provider's words, and what its answer needs to be said back.
 pub struct Speech {
-    to: Operation,
+    pub to: Operation,
     pub body: Spliced,
     undo: Undo,
     echo: String,

@@ -5,6 +5,7 @@ mod attempt;
 mod bridge;
 mod connections;
 mod exchange;
+pub mod explain;
 mod failover;
 mod fault;
 mod flow;
