@@ -26,6 +26,7 @@ use crate::config::watch::Live;
 use crate::filter::auth::Failures;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
+use crate::route;
 use crate::telemetry::{AccessWriter, Metrics};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
@@ -34,6 +35,8 @@ use crate::upstream::{Credentials, Upstreams};
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// After SIGQUIT a successor has this long to ask for the listeners.
 const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(3);
+/// What clients name and the configuration does not is remembered over reloads for so long after its last call.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Answers still in the socket's buffers when the last call has ended.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -97,6 +100,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
         tracks: Tracks::default(),
+        started: Instant::now(),
     });
 
     let opt = Opt { upgrade: start == Start::Upgrade, ..Opt::default() };
@@ -307,9 +311,22 @@ impl Housekeeper {
             let providers: Vec<_> = snapshot.accounts().cloned().collect();
             shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
+            forget_targets(&shared.tracks, snapshot);
             reload_all(&certificates, snapshot);
         }));
     }
+}
+
+/// What is known of targets that cannot be asked any more is forgotten, and after a while what is known of those that only clients name.
+fn forget_targets(tracks: &Tracks, snapshot: &Snapshot) {
+    let (listed, now) = (route::listed(snapshot), Instant::now());
+    tracks.retain(|track| {
+        let name = &track.name;
+        let mut accounts = snapshot.accounts().filter(|provider| provider.name.as_str() == &*name.provider);
+        listed.contains_key(&track.id)
+            || (track.idle(now) < REMEMBERED
+                && accounts.any(|provider| route::identity(provider, &name.model) == track.id))
+    });
 }
 
 fn reload_all(certificates: &Certificates, snapshot: &Snapshot) {

@@ -14,11 +14,12 @@ const ORGAN_EXCEPTIONS: [(&str, &str, &str); 1] =
 
 /// Nobody uses a door, but for these.
 const DOORS: [&str; 4] = ["gateway", "admin", "app", "cli"];
-const DOOR_EXCEPTIONS: [(&str, &str, &str); 4] = [
+const DOOR_EXCEPTIONS: [(&str, &str, &str); 5] = [
     ("admin", "gateway", "it reports on what the data port shares: `gateway::Shared`"),
     ("app", "gateway", "wiring"),
     ("app", "admin", "wiring"),
     ("cli", "app", "a sub-command starts the program"),
+    ("cli", "gateway", "it explains as the data port plans, and reads the status that is told"),
 ];
 
 /// Where Pingora is named, and where loosely typed JSON is.

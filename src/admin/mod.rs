@@ -19,10 +19,14 @@ use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 
 use crate::config::view;
-use crate::gateway::Shared;
+use crate::gateway::explain::{self, Knowledge, Query};
+use crate::gateway::{Shared, status};
 
 /// While one process hands over to the next both want the port; the new one waits this long for it.
 const BIND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// So much more than a request may have its envelope.
+const ENVELOPE: usize = 64 * 1024;
 
 /// What the admin port needs.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ pub fn router(admin: Admin) -> Router {
     let api = Router::new()
         .route("/api/config", get(config))
         .route("/api/config/reload", post(reload))
+        .route("/api/status", get(status))
+        .route("/api/explain", post(explain))
         .route_layer(middleware::from_fn_with_state(admin.clone(), guard));
     Router::new()
         .route("/metrics", get(metrics))
@@ -66,7 +72,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     shared.metrics.buffered_bytes.set(i64::try_from(shared.buffered.bytes()).unwrap_or(i64::MAX));
     shared.metrics.config_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
     shared.metrics.config_loaded.set(snapshot.loaded_at.as_second());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
+    let text = shared.metrics.render_with(|metrics| status::set_gauges(shared, metrics));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
@@ -77,6 +84,31 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
     "ready\n".into_response()
+}
+
+/// How the gateway is, and all that is behind it.
+async fn status(State(admin): State<Admin>) -> Response {
+    let ready = admin.ready.load(std::sync::atomic::Ordering::Acquire);
+    Json(status::status(&admin.shared, ready)).into_response()
+}
+
+/// What would become of a request; nothing is sent. 400: the question itself cannot be understood.
+async fn explain(State(admin): State<Admin>, request: Request) -> Response {
+    let limit = admin.shared.live.load().server.body_limit.saturating_add(ENVELOPE);
+    let Ok(text) = axum::body::to_bytes(request.into_body(), limit).await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large, or was broken off");
+    };
+    let told = move || {
+        let query = Query::read(text)?;
+        let shared = &admin.shared;
+        explain::explain(&shared.live.load(), &Knowledge::Live(&shared.tracks), &query)
+    };
+    // a large body takes its time: not on the thread that keeps house
+    match tokio::task::spawn_blocking(told).await {
+        Ok(Ok(told)) => Json(told).into_response(),
+        Ok(Err(why)) => problem(StatusCode::BAD_REQUEST, &why),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be explained"),
+    }
 }
 
 /// The running configuration without its secrets, and what became of the last reload.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::table::count;
 use crate::config::{self, Environment};
 
 /// Exit code 0 and one line on stdout, or 1 and one line per fault on stderr.
@@ -38,10 +39,6 @@ fn check(path: &Path, environment: &Environment, out: &mut impl Write, err: &mut
             ExitCode::from(1)
         }
     }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@
 //!
 //! Exit codes: 0 done, 1 the input is at fault, 2 usage, 3 the gateway could not be reached.
 
+mod ask;
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod files;
 mod keys;
 mod logs;
 mod schema;
 mod serve;
+mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +38,10 @@ enum Command {
     Check(ConfigFile),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// How the running gateway is: providers, targets, breakers, endpoints.
+    Status(status::Arguments),
+    /// What would become of a request: key, rule, targets in order, losses, price. Nothing is sent.
+    Explain(explain::Arguments),
     /// Virtual keys.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -74,6 +82,8 @@ pub fn run() -> ExitCode {
             }
         },
         Command::Schema => schema::run(),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Keys(command) => keys::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => completions::run(shell),

@@ -28,7 +28,7 @@ use super::env::Environment;
 use super::error::{ConfigError, Faults, Place, nearest};
 use super::policy::{BreakerPolicy, Policy, Retry};
 use super::raw::{self, At};
-use super::snapshot::{OnLoss, Provider, Snapshot, Timeouts};
+use super::snapshot::{Admin, OnLoss, Provider, Snapshot, Timeouts};
 use crate::id::ProviderName;
 use model::Ground;
 
@@ -69,6 +69,17 @@ pub(super) fn check(
         return Err(checker.faults.into_errors());
     }
     Ok(Checked { snapshot, files: checker.files })
+}
+
+/// The admin port alone.
+pub(super) fn admin(
+    typed: Option<At<raw::Admin>>,
+    faults: Faults,
+    environment: &Environment,
+) -> Result<Admin, Vec<ConfigError>> {
+    let mut checker = Checker { faults, environment, folder: Path::new(""), files: Vec::new() };
+    let admin = checker.admin(typed, &[]);
+    if checker.faults.is_empty() { Ok(admin) } else { Err(checker.faults.into_errors()) }
 }
 
 // === impl Checked ===

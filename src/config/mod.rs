@@ -62,6 +62,24 @@ pub fn load_str(name: &str, text: &str, environment: &Environment) -> Result<Che
     }
 }
 
+/// Where the admin port of a gateway with this file is, and what opens it. Nothing else of the file is judged: who asks a running gateway may
+/// not have the variables of its environment, and its file may have been spoiled since.
+pub fn admin(path: &Path, environment: &Environment) -> Result<snapshot::Admin, Vec<ConfigError>> {
+    let text = read(path).map_err(|error| vec![error])?;
+    let name = path.display().to_string();
+    let mut faults = Faults::new(&*name);
+    let mut root = tree::parse(&name.into(), &text).map_err(|error| vec![error])?;
+    if let tree::Value::Map(entries) = &mut root.value {
+        entries.retain(|(key, _)| key.text == "admin");
+    }
+    shape::substitute(&mut root, environment, &mut faults);
+    if !shape::fit(&mut root, &mut faults) {
+        return Err(faults.into_errors());
+    }
+    let config = decode::decode::<raw::Config>(&root);
+    check::admin(config.map(|config| config.admin).unwrap_or_default(), faults, environment)
+}
+
 /// A file's text, bounded, and with an error that names it.
 fn read(path: &Path) -> Result<String, ConfigError> {
     let fault = |message| ConfigError { file: path.display().to_string().into(), place: Place::default(), message };

@@ -89,13 +89,19 @@ fn known(keys: &Keys, presented: &str, now: impl Fn() -> jiff::Timestamp) -> Res
     let mistyped = keys::checksum_ok(presented) == Some(false);
     let key = if mistyped { None } else { keys.by_hash.get(&keys::hash(&keys.pepper, presented)) };
     let Some(key) = key else { return Err(unauthorized("Incorrect API key provided.")) };
+    in_force(key, now)?;
+    Ok(Arc::clone(key))
+}
+
+/// Whether a key that is known opens anything.
+pub fn in_force(key: &Key, now: impl Fn() -> jiff::Timestamp) -> Result<()> {
     if key.revoked {
         return Err(unauthorized(format!("API key \"{}\" has been revoked.", key.name)).code("key_revoked"));
     }
     if key.expires.is_some_and(|at| at <= now()) {
         return Err(unauthorized(format!("API key \"{}\" has expired.", key.name)).code("key_expired"));
     }
-    Ok(Arc::clone(key))
+    Ok(())
 }
 
 fn unauthorized(say: impl Into<std::borrow::Cow<'static, str>>) -> Error {

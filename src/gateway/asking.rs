@@ -97,6 +97,26 @@ pub struct Asking {
     pub sent_on: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Gemini's clients get an array unless they ask for events.
+pub fn form(inquiry: &Inquiry, query: Option<&str>) -> StreamForm {
+    let events = query.is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
+    if inquiry.operation == Operation::GenerateContent && !events { StreamForm::Array } else { StreamForm::Sse }
+}
+
+// === impl Speech ===
+
+impl Speech {
+    /// What the provider is asked for, when the client asks for `operation`. `None`: it is not asked.
+    pub fn operation(&self, operation: Operation) -> Option<Operation> {
+        match self {
+            Speech::Splice { .. } => Some(operation),
+            Speech::Bridge(speech) => Some(speech.to),
+            Speech::Task(questions) => Some(questions.to),
+            Speech::Count(counting) => counting.asked_of(),
+        }
+    }
+}
+
 // === impl Question ===
 
 impl<'a> Question<'a> {

@@ -302,6 +302,19 @@ impl Failed {
         }
     }
 
+    /// Of several failures the one that says most is told: the caller's own fault, then what may pass, then the rest.
+    pub fn worse(worst: Option<Failed>, failed: Failed) -> Failed {
+        let weight = |failed: &Failed| match failed.class() {
+            Class::Caller => 2,
+            Class::Transient => 1,
+            Class::Target => 0,
+        };
+        match worst {
+            Some(worst) if weight(&worst) > weight(&failed) => worst,
+            Some(_) | None => failed,
+        }
+    }
+
     pub fn reason(&self) -> Option<Refused> {
         match self.error.kind {
             Kind::UpstreamRefused { reason, .. } => Some(reason),

@@ -39,7 +39,7 @@ const SAID: usize = 256 * 1024;
 
 /// A request in the provider's words, and what its answer needs to be said back.
 pub struct Speech {
-    to: Operation,
+    pub to: Operation,
     pub body: Spliced,
     undo: Undo,
     echo: String,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::asking::{Question, Said};
+use super::asking::{self, Question, Said};
 use super::attempt::{Beginning, Begun, Whole};
 use super::failover::{self, Chase, Client, Known, Pursued};
 use super::flow::{self, Pace};
@@ -28,7 +28,7 @@ use crate::call::{Call, Tried};
 use crate::chat::Event;
 use crate::config::policy::Fallback;
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{self, Operation, StreamForm};
+use crate::dialect::{self, Operation};
 use crate::error::{Blame, Error, Kind, Refused, Result};
 use crate::id::ModelName;
 use crate::route::{self, Ask, Plan};
@@ -128,15 +128,12 @@ async fn go_on(
 /// What the client wants.
 fn question<'a>(session: &Session, call: &Call, inquiry: &'a Inquiry, envelope: &Envelope) -> Question<'a> {
     let head = session.req_header();
-    // Gemini's clients get an array unless they ask for events
-    let events = head.uri.query().is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
-    let array = inquiry.operation == Operation::GenerateContent && !events;
     Question {
         inquiry,
         id: call.id.clone(),
         model: envelope.model.clone(),
         stream: envelope.stream,
-        form: if array { StreamForm::Array } else { StreamForm::Sse },
+        form: asking::form(inquiry, head.uri.query()),
         created: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default(),
         started: call.started,
         deadline: failover::callers_deadline(&head.headers).map(|after| call.started + after),

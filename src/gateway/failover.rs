@@ -406,16 +406,9 @@ impl<'a> Chase<'a> {
         }
     }
 
-    /// Of several failures the one that says most is told: the caller's own fault, then what may pass, then the rest.
+    /// Of several failures one is told.
     fn remember(&mut self, failed: Failed) {
-        let weight = |failed: &Failed| match failed.class() {
-            Class::Caller => 2,
-            Class::Transient => 1,
-            Class::Target => 0,
-        };
-        if self.worst.as_ref().is_none_or(|worst| weight(&failed) >= weight(worst)) {
-            self.worst = Some(failed);
-        }
+        self.worst = Some(Failed::worse(self.worst.take(), failed));
     }
 
     /// No leave: the soonest one is told.

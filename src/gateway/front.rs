@@ -190,7 +190,9 @@ fn upgrade(head: &RequestHeader, route: &Route) -> Result<()> {
         Route::Realtime => Err(Error::bad_request("The realtime API is a WebSocket: connect with wss:// or ws://.")
             .code("upgrade_required")),
         // other upgrades are ignored, as RFC 9110 7.8 allows; Pingora passes none on
-        Route::Llm(_) | Route::Models | Route::Model(_) | Route::Opaque { .. } | Route::Raw { .. } => Ok(()),
+        Route::Llm(_) | Route::Models | Route::Model(_) | Route::Status | Route::Opaque { .. } | Route::Raw { .. } => {
+            Ok(())
+        }
     }
 }
 

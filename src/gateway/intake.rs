@@ -71,12 +71,7 @@ pub async fn read(
     expects_continue: bool,
     share: &mut Share,
 ) -> Result<Bytes> {
-    let too_large = || {
-        Error::new(
-            Kind::TooLarge,
-            format!("The request body is larger than this gateway accepts ({} bytes).", server.body_limit),
-        )
-    };
+    let too_large = || too_large(server);
     let declared = declared.map_or(Ok(0), usize::try_from).map_err(|_| too_large())?;
     if declared > server.body_limit {
         return Err(too_large());
@@ -114,6 +109,11 @@ pub async fn read(
         Ok(Bytes::from(body))
     };
     tokio::time::timeout(server.body_timeout, whole).await.unwrap_or_else(|_| Err(slow()))
+}
+
+pub fn too_large(server: &Server) -> Error {
+    let say = format!("The request body is larger than this gateway accepts ({} bytes).", server.body_limit);
+    Error::new(Kind::TooLarge, say)
 }
 
 fn no_room() -> Error {

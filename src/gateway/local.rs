@@ -1,4 +1,5 @@
-//! Answered here, from the configuration: `GET /v1/models` and `/v1/models/{id}`, each key seeing what it may use.
+//! Answered here: `GET /v1/models` and `/v1/models/{id}` from the configuration, `GET /api/v1/status` from what calls have met; each key
+//! sees what it may use.
 
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use serde_json::json;
 
-use super::reply;
+use super::proxy::Shared;
+use super::{reply, status};
 use crate::call::{Call, Lane};
 use crate::config::policy::Model;
 use crate::config::snapshot::Key;
@@ -52,6 +54,15 @@ pub async fn model(session: &mut Session, call: &mut Call, id: &str) -> Result<(
         error
     })?;
     let body = entry(call.grammar, &id, target.provider.name.as_str(), call.snapshot.loaded_at);
+    send(session, call, &body).await
+}
+
+/// `GET /api/v1/status`.
+pub async fn status(shared: &Shared, session: &mut Session, call: &mut Call) -> Result<()> {
+    let snapshot = Arc::clone(&call.snapshot);
+    let key = call.key.clone();
+    let status = status::of_key(shared, &snapshot, key.as_deref());
+    let body = serde_json::to_value(&status).map_err(|e| Error::internal("The status cannot be told.").why(e))?;
     send(session, call, &body).await
 }
 

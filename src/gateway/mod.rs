@@ -5,6 +5,7 @@ mod attempt;
 mod bridge;
 mod connections;
 mod exchange;
+pub mod explain;
 mod failover;
 mod fault;
 mod flow;
@@ -16,6 +17,7 @@ mod proxy;
 mod reply;
 mod router;
 mod splice;
+pub mod status;
 mod task;
 pub mod tls;
 

@@ -108,7 +108,7 @@ pub fn plan(call: &mut Call, route: &Route, query: Option<&str>) -> Result<Plan>
                 (default_provider(&snapshot)?, with_query("/realtime"), true)
             }
         },
-        Route::Llm(_) | Route::Models | Route::Model(_) => {
+        Route::Llm(_) | Route::Models | Route::Model(_) | Route::Status => {
             return Err(Error::internal("This path is not carried opaquely."));
         }
     };

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -38,6 +38,7 @@ pub struct Shared {
     pub upstreams: Upstreams,
     pub credentials: Credentials,
     pub tracks: Tracks,
+    pub started: Instant,
 }
 
 /// The `ProxyHttp` of the data port.
@@ -114,6 +115,10 @@ impl Gateway {
             }
             Route::Model(id) => {
                 local::model(session, call, id).await?;
+                Ok(true)
+            }
+            Route::Status => {
+                local::status(&self.shared, session, call).await?;
                 Ok(true)
             }
             route @ (Route::Opaque { .. } | Route::Realtime | Route::Raw { .. }) => {

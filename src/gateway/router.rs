@@ -14,6 +14,8 @@ pub enum Route {
     Llm(Inquiry),
     Models,
     Model(Box<str>),
+    /// `/api/v1/status`: how what the key may use is doing.
+    Status,
     /// The OpenAI API's other paths, below the provider's base URL. `path` starts with a slash.
     Opaque {
         path: Box<str>,
@@ -91,6 +93,9 @@ pub fn route(method: &Method, path: &str) -> Result<Route> {
         }
         allow(method, &RAW_METHODS)?;
         return Ok(Route::Raw { provider: provider.into(), path: format!("/{rest}").into() });
+    }
+    if path == "/api/v1/status" {
+        return allow(method, &[Method::GET, Method::HEAD]).map(|()| Route::Status);
     }
     // SDKs that want a vendor's mount find the same paths below it
     if let Some(rest) = path.strip_prefix("/genai").unwrap_or(path).strip_prefix("/v1beta/") {
@@ -190,6 +195,7 @@ impl Route {
         match self {
             Route::Llm(inquiry) => inquiry.operation.name(),
             Route::Models | Route::Model(_) => "models",
+            Route::Status => "status",
             Route::Opaque { family, .. } => family,
             Route::Realtime => "realtime",
             Route::Raw { .. } => "raw",
@@ -224,6 +230,8 @@ mod tests {
         assert_eq!(post("/v1/chat/completions").unwrap(), llm(Operation::ChatCompletions));
         assert_eq!(post("/openai/v1/responses").unwrap(), llm(Operation::Responses));
         assert_eq!(get("/v1/models").unwrap(), Route::Models);
+        assert_eq!(get("/api/v1/status").unwrap(), Route::Status);
+        assert_eq!(post("/api/v1/status").unwrap_err().kind, Kind::MethodNotAllowed);
         assert_eq!(get("/v1/models/a/b").unwrap(), Route::Model("a/b".into()));
         assert_eq!(get("/v1/files/f/content").unwrap().name(), "files");
         assert_eq!(get("/v1/realtime").unwrap(), Route::Realtime);

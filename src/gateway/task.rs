@@ -20,7 +20,7 @@ const BEDROCK_TOKENS: &str = "x-amzn-bedrock-input-token-count";
 
 /// A question in a provider's grammar; several where it takes fewer inputs in a call than were given.
 pub struct Questions {
-    to: Operation,
+    pub to: Operation,
     bodies: Vec<Spliced>,
     asked: task::Asked,
 }

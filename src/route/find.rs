@@ -2,6 +2,7 @@
 //!
 //! Who can take the call, and in which order, is decided elsewhere.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::strategy::Candidate;
@@ -31,6 +32,13 @@ pub(super) enum Found<'a> {
     Wildcard(&'a Arc<Model>, &'a str),
     /// A provider, and its own name for the model.
     Written(&'a Arc<Provider>, &'a str),
+}
+
+/// A target that the configuration names.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub provider: Arc<Provider>,
+    pub model: Arc<str>,
 }
 
 /// What stands under a name: an entry of that very name; else the wildcard that fits with the most other characters; else `provider/model`.
@@ -177,13 +185,24 @@ fn of_model(model: &Model, run: Option<&str>) -> Vec<Candidate> {
     candidates
 }
 
+/// Every target that an entry names, with each credential of its provider, by identity. Of wildcards, those that are written out.
+pub fn listed(snapshot: &Snapshot) -> HashMap<u64, Listed> {
+    let targets = snapshot.models.values().chain(&snapshot.wildcards).flat_map(|model| &model.targets);
+    let targets = targets.filter(|target| !target.upstream.contains('*'));
+    let each = targets.flat_map(|target| accounts(&target.provider).map(move |provider| (provider, &target.upstream)));
+    each.map(|(provider, model)| {
+        (identity(provider, model), Listed { provider: Arc::clone(provider), model: Arc::clone(model) })
+    })
+    .collect()
+}
+
 /// A provider with each of its credentials.
 fn accounts(provider: &Arc<Provider>) -> impl Iterator<Item = &Arc<Provider>> {
     std::iter::once(provider).chain(&provider.accounts)
 }
 
 /// The same for the same provider, credential and model, in every generation of the configuration.
-fn identity(provider: &Provider, model: &str) -> u64 {
+pub fn identity(provider: &Provider, model: &str) -> u64 {
     let mut hash = Hash::new(provider.pool_key);
     hash.bytes(model.as_bytes());
     hash.finish()

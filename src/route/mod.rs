@@ -28,6 +28,9 @@ use crate::config::policy::{BreakerPolicy, Info, Policy, Price, Strategy};
 use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
 use crate::dialect::{Operation, count, task};
 use crate::error::{Error, Kind, Result};
+use crate::units::Tokens;
+
+pub use find::{Listed, identity, listed};
 
 use find::Asked;
 use needs::Body;
@@ -189,6 +192,13 @@ fn plan_for(ask: &Ask<'_>, name: &str, asked: Asked, body: &Body<'_>, gauges: &d
         unclear: Vec::new(),
         affinity,
     })
+}
+
+/// Estimated tokens of a request's input, and as many of output as it asks for at most.
+pub fn size(operation: Operation, body: &[u8]) -> (Tokens, Option<Tokens>) {
+    let body = Body::new(operation, body);
+    let needs = body.needs();
+    (needs.input, needs.max_output)
 }
 
 /// The way of an operation to a target.

@@ -4,6 +4,7 @@
 //! no series yet are still shown with `# HELP` and `# TYPE`, so that a dashboard can be built before the first event.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -17,6 +18,8 @@ pub const OTHER_MODEL: &str = "other";
 pub struct Metrics {
     registry: Registry,
     families: Vec<Family>,
+    /// Held while gauges are set and read, so that nobody reads them half set.
+    scrape: Mutex<()>,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
     pub time_to_first_token: HistogramVec,
@@ -29,6 +32,11 @@ pub struct Metrics {
     pub limited: IntCounterVec,
     pub losses: IntCounterVec,
     pub unpriced: IntCounterVec,
+    /// Set when they are asked for, like the three that follow: [`Metrics::render_with`].
+    pub breaker_state: IntGaugeVec,
+    pub target_in_flight: IntGaugeVec,
+    pub queue_waiting: IntGaugeVec,
+    pub endpoint_up: IntGaugeVec,
     pub streams_open: IntGauge,
     pub connections_open: IntGauge,
     pub buffered_bytes: IntGauge,
@@ -53,9 +61,8 @@ const OVERHEAD_SECONDS: [f64; 11] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.1];
 
 /// Families promised in the documentation whose feature is not in this version: declared, never with a sample.
-const DECLARED: [(&str, &str, &str); 5] = [
+const DECLARED: [(&str, &str, &str); 4] = [
     ("tollgate_cost_usd_total", "Cost of calls in USD, by the price table.", "counter"),
-    ("tollgate_breaker_state", "Circuit breaker: 0 closed, 1 half open, 2 open.", "gauge"),
     ("tollgate_budget_remaining_usd", "What is left of a budget in USD.", "gauge"),
     ("tollgate_mcp_calls_total", "MCP requests answered, by server and outcome.", "counter"),
     ("tollgate_mcp_server_up", "Whether an MCP server answers (1) or not (0).", "gauge"),
@@ -135,6 +142,26 @@ impl Metrics {
                 "Calls that used tokens for which no price is known.",
                 &["gen_ai_request_model"],
             ),
+            breaker_state: keep.gauges(
+                "tollgate_breaker_state",
+                "Circuit breaker of a target, from its first call on: 0 closed, 1 half open, 2 open. Of models that are no target in the configuration, the worst.",
+                &["gen_ai_provider_name", "account", "gen_ai_request_model"],
+            ),
+            target_in_flight: keep.gauges(
+                "tollgate_target_in_flight",
+                "Tries under way at a target.",
+                &["gen_ai_provider_name", "account", "gen_ai_request_model"],
+            ),
+            queue_waiting: keep.gauges(
+                "tollgate_queue_waiting",
+                "Calls that wait for their turn at a target.",
+                &["gen_ai_provider_name", "account", "gen_ai_request_model"],
+            ),
+            endpoint_up: keep.gauges(
+                "tollgate_endpoint_up",
+                "Whether an endpoint of a pool takes calls (1) or is left out, by any of its provider's accounts (0).",
+                &["gen_ai_provider_name", "endpoint"],
+            ),
             streams_open: keep.gauge("tollgate_streams_open", "Event streams being forwarded now."),
             connections_open: keep.gauge("tollgate_connections_open", "Client connections open now."),
             buffered_bytes: keep.gauge("tollgate_buffered_bytes", "Request bytes held in memory now."),
@@ -162,6 +189,7 @@ impl Metrics {
             },
             families: Vec::new(),
             registry: registry.clone(),
+            scrape: Mutex::new(()),
         };
         #[cfg(target_os = "linux")]
         registry
@@ -175,6 +203,16 @@ impl Metrics {
             metrics.reloads.with_label_values(&[outcome]);
         }
         Metrics { families, ..metrics }
+    }
+
+    /// The text, with the gauges that are set for whoever asks. Series of what is gone are gone.
+    pub fn render_with(&self, set: impl FnOnce(&Metrics)) -> String {
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        for gauge in [&self.breaker_state, &self.target_in_flight, &self.queue_waiting, &self.endpoint_up] {
+            gauge.reset();
+        }
+        set(self);
+        self.render()
     }
 
     /// The text exposition format, version 0.0.4.
@@ -226,6 +264,10 @@ impl Register<'_> {
 
     fn gauge(&mut self, name: &str, help: &str) -> IntGauge {
         self.add("gauge", IntGauge::new(name, help).expect("a literal name"))
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels).expect("literal names"))
     }
 
     fn histograms(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {

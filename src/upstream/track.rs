@@ -230,6 +230,11 @@ impl Track {
         }
     }
 
+    /// How long ago a try last began or ended.
+    pub fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.used())
+    }
+
     fn used(&self) -> Instant {
         self.seen().used
     }

@@ -81,6 +81,18 @@ pub enum Condition {
     Unknown,
 }
 
+impl Condition {
+    /// The word in status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Condition::Healthy => "healthy",
+            Condition::Unhealthy => "unhealthy",
+            Condition::Ejected => "ejected",
+            Condition::Unknown => "unknown",
+        }
+    }
+}
+
 const UNKNOWN: u8 = 0;
 const HEALTHY: u8 = 1;
 const UNHEALTHY: u8 = 2;

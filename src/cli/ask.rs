@@ -1,0 +1,110 @@
+//! Asks the gateway that runs, at its admin port. Where that is and what opens it stands in the configuration file; without one it is where a
+//! gateway without a file has it, and the token is that of `TOLLGATE_ADMIN_TOKEN`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{complain, files};
+use crate::config::{self, Environment, Secret};
+
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4001);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest answer.
+const LARGEST: usize = 64 << 20;
+/// The gateway could not be asked.
+const UNREACHED: u8 = 3;
+
+/// An admin port.
+pub struct Admin {
+    address: SocketAddr,
+    token: Option<Secret>,
+}
+
+/// An answer, whatever it says.
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// `Err`: what was wrong has been said.
+    pub fn find(named: Option<&Path>) -> Result<Admin, ExitCode> {
+        let Some(path) = files::find(named) else {
+            let token = std::env::var("TOLLGATE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty()).map(Secret::new);
+            return Ok(Admin { address: DEFAULT, token });
+        };
+        let admin = config::admin(&path, &Environment::process()).map_err(|errors| complain(&errors))?;
+        let Some(mut address) = admin.listen else {
+            eprintln!("tollgate: {} switches the admin port off: there is nobody to ask", path.display());
+            return Err(ExitCode::from(UNREACHED));
+        };
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Ok(Admin { address, token: admin.token })
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer, ExitCode> {
+        self.ask(reqwest::Method::GET, path, Vec::new())
+    }
+
+    pub fn post(&self, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
+        self.ask(reqwest::Method::POST, path, body)
+    }
+
+    /// `Err`: there was no answer, or none that says anything, and why has been said.
+    fn ask(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let asked = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+            runtime.block_on(async {
+                let asked = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
+                asked.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(|e| innermost(&e))
+            })
+        });
+        let answer = asked.map_err(|why| {
+            eprintln!("tollgate: no gateway could be asked at {}: {why}", self.address);
+            ExitCode::from(UNREACHED)
+        })?;
+        let problem = match answer.status {
+            401 => "it does not take this admin token: that of the running gateway is needed",
+            404 => "it does not know this question: it is another version, or no Tollgate",
+            _ => return Ok(answer),
+        };
+        eprintln!("tollgate: {}: {problem}", self.address);
+        Err(ExitCode::from(UNREACHED))
+    }
+
+    async fn exchange(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> reqwest::Result<Answer> {
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        let mut request = client.request(method, format!("http://{}{path}", self.address)).body(body);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let mut answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > LARGEST {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+/// The cause that says most: the last one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
