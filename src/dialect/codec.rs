@@ -89,6 +89,8 @@ pub struct Seen {
     pub output_frames: u64,
     /// The first frame with text, a tool call or reasoning has passed.
     pub output_began: bool,
+    /// Why the answer stopped has been told.
+    pub finished: bool,
     /// The event that ends a stream has passed: what comes after is not a broken stream.
     pub ended: bool,
     /// The provider sent an error event.

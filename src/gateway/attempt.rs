@@ -287,6 +287,8 @@ impl Failed {
 
     pub fn class(&self) -> Class {
         match self.error.kind {
+            // a conflict passes, whatever its body says
+            Kind::UpstreamRefused { status: 409, .. } => Class::Transient,
             Kind::UpstreamRefused { reason, .. } => match reason {
                 Refused::BadRequest | Refused::TooLarge | Refused::ContextLength | Refused::ContentFilter => {
                     Class::Caller
@@ -294,6 +296,8 @@ impl Failed {
                 Refused::Auth | Refused::Permission | Refused::NotFound | Refused::Billing => Class::Target,
                 Refused::RateLimit | Refused::Overloaded | Refused::Timeout | Refused::ServerError => Class::Transient,
             },
+            // a status that is no answer's will be the same the next time
+            Kind::UpstreamFailed if matches!(self.how, How::Refused(_)) => Class::Target,
             Kind::UpstreamFailed | Kind::UpstreamTimeout => Class::Transient,
             // what this target cannot be told another may; a fault of ours may lie in the way to it
             _ => Class::Target,

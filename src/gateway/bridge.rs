@@ -154,26 +154,17 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
     let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
     if !line.question.stream {
         let body = line.read_whole(&mut reply, REPLY_LIMIT, seen).await?;
+        splice::is_answer(line, outbound, &body)?;
         let whole = whole(line, inbound, outbound, speech, head, &body)?;
         line.release(reply).await;
         return Ok(Beginning::Whole(whole));
     }
-    let writing = Writing {
-        encoder: inbound.stream_encoder(&speech.reply_to(line.question)),
-        undoing: Undoing::new(speech.undo.clone()),
-        head,
-        out: Vec::new(),
-        began: false,
-        ended: false,
-        output_frames: 0,
-        usage: None,
-        failed: None,
-        said: match &line.question.said {
-            Some(said) => Some(said.clone()),
-            None => line.question.resume.then(Said::default),
-        },
-        goes_on: line.question.said.is_some(),
+    let mut writing = Writing::new(inbound, &speech.reply_to(line.question), speech.undo.clone(), head);
+    writing.said = match &line.question.said {
+        Some(said) => Some(said.clone()),
+        None => line.question.resume.then(Said::default),
     };
+    writing.goes_on = line.question.said.is_some();
     let mut saying = Saying {
         decoder: outbound.stream_decoder(&origin),
         cutter: Cutter::new(outbound.framing()),
@@ -185,6 +176,7 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
     if saying.upstream.is_type("application/json") {
         // a provider that answers whole although a stream was asked for
         let body = line.read_whole(&mut saying.upstream, REPLY_LIMIT, seen).await?;
+        splice::is_answer(line, outbound, &body)?;
         let node = Node::parse_reply(&body).map_err(|e| Failed::of(garbled(e.into())))?;
         let response = outbound.decode_response(node, &origin).map_err(|e| Failed::of(garbled(e.into())))?;
         unfold(response).into_iter().for_each(|event| saying.writing.take(event));
@@ -197,6 +189,21 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
     }
     saying.begin(line, seen).await?;
     Ok(Beginning::Saying(Box::new(saying)))
+}
+
+/// A whole answer where a stream was asked for, said as one: the provider speaks the client's dialect.
+pub fn unstreamed(line: &Line<'_>, reply: Reply, body: &[u8], seen: &mut Seen) -> Result<Beginning, Failed> {
+    let (inbound, outbound) = codecs(line.operation(), line.operation()).map_err(Failed::of)?;
+    let origin = Origin { model: &line.target.model };
+    let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
+    let mut writing = Writing::new(inbound, &line.question.reply_to(), Undo::default(), head);
+    let node = Node::parse_reply(body).map_err(|e| Failed::of(garbled(e.into())))?;
+    let response = outbound.decode_response(node, &origin).map_err(|e| Failed::of(garbled(e.into())))?;
+    unfold(response).into_iter().for_each(|event| writing.take(event));
+    seen.first_token = Some(line.flight.begun.elapsed());
+    let (decoder, cutter) = (outbound.stream_decoder(&origin), Cutter::new(outbound.framing()));
+    let form = line.question.form;
+    Ok(Beginning::Saying(Box::new(Saying { upstream: reply, decoder, cutter, writing, form, done: true })))
 }
 
 // === a whole reply ===
@@ -431,6 +438,22 @@ pub fn media_type(form: StreamForm) -> &'static str {
 }
 
 impl Writing {
+    fn new(inbound: &dyn Inbound, to: &ReplyTo<'_>, undo: Undo, head: ResponseHeader) -> Self {
+        Writing {
+            encoder: inbound.stream_encoder(to),
+            undoing: Undoing::new(undo),
+            head,
+            out: Vec::new(),
+            began: false,
+            ended: false,
+            output_frames: 0,
+            usage: None,
+            failed: None,
+            said: None,
+            goes_on: false,
+        }
+    }
+
     /// One event of the provider's.
     fn take(&mut self, event: Event<'_>) {
         let event = self.remember(event);
@@ -440,7 +463,9 @@ impl Writing {
                 self.began = true;
                 self.ended = true;
             }
-            Event::Open { .. } | Event::Stop { .. } => self.began = true,
+            // a text that opens says nothing yet
+            Event::Open { open, .. } => self.began |= !matches!(open, Open::Text | Open::Thinking { .. } | Open::Refusal),
+            Event::Stop { .. } => self.began = true,
             Event::Delta { .. } => {
                 self.began = true;
                 self.output_frames += 1;

@@ -29,7 +29,7 @@ use crate::chat::Event;
 use crate::config::policy::Fallback;
 use crate::dialect::envelope::Envelope;
 use crate::dialect::{self, Operation, StreamForm};
-use crate::error::{Error, Kind, Refused, Result};
+use crate::error::{Blame, Error, Kind, Refused, Result};
 use crate::id::ModelName;
 use crate::route::{self, Ask, Plan};
 
@@ -235,7 +235,7 @@ async fn commit(
     begun: Begun,
     opened: bool,
 ) -> Result<Option<Said>> {
-    let Begun { asked, flight, ticket, seen, answer } = begun;
+    let Begun { asked, mut flight, ticket, seen, answer } = begun;
     let since_start = flight.begun.saturating_duration_since(call.started);
     call.provider = Some(asked.target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&asked.target.model));
@@ -251,21 +251,21 @@ async fn commit(
         Beginning::Whole(whole) if opened => {
             drop(whole);
             let error = Error::new(Kind::UpstreamFailed, "The provider answered whole where a stream was asked for.");
-            broken_off(session, call, question, error).await
+            broken_off(session, call, question, error).await.map(|()| None)
         }
-        Beginning::Whole(whole) => send(session, call, whole).await,
+        Beginning::Whole(whole) => send(session, call, whole).await.map(|()| None),
         Beginning::Passing(passing) => {
-            passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await
+            passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await.map(|()| None)
         }
-        Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await,
-        Beginning::Saying(saying) => {
-            let said = saying.finish(shared, session, call, pace, opened).await;
-            drop((flight, ticket));
-            return said;
-        }
+        Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await.map(|()| None),
+        Beginning::Saying(saying) => saying.finish(shared, session, call, pace, opened).await,
     };
+    if let Some(failed) = call.error.as_ref().filter(|failed| failed.kind.blame() == Blame::Upstream) {
+        // it broke behind its first output
+        flight.failed(failed.kind.label());
+    }
     drop((flight, ticket));
-    sent.map(|()| None)
+    sent
 }
 
 async fn send(session: &mut Session, call: &mut Call, whole: Whole) -> Result<()> {

@@ -26,7 +26,6 @@ use crate::dialect;
 use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Refused, Result};
 use crate::route::{Gauge, Gauges, Plan, Target};
-use crate::upstream::breaker::Phase;
 use crate::upstream::gate::{Claim, Ticket};
 use crate::upstream::retry::backoff;
 use crate::upstream::track::{Flight, Name, Track, Tracks};
@@ -85,7 +84,6 @@ pub struct Known<'a> {
 impl Gauges for Known<'_> {
     fn gauge(&self, target: &Target) -> Gauge {
         let Some(track) = self.tracks.get(target.id) else { return Gauge::default() };
-        let (phase, refused) = track.breaker.phase(self.now);
         let rates = track.gate.rates(self.now);
         let share = |left: Option<u64>, limit: Option<u64>| match (left, limit) {
             (Some(left), Some(limit)) if limit > 0 => Some(left as f32 / limit as f32),
@@ -96,7 +94,7 @@ impl Gauges for Known<'_> {
         Gauge {
             in_flight: track.in_flight(),
             first_token: track.first_token(),
-            refused: (phase == Phase::Open || !refused.is_zero()).then_some(refused),
+            refused: track.breaker.refuses(&target.breaker, self.now),
             wait: track.gate.wait(&target.provider.admission, self.tokens, self.now),
             left: match (requests, tokens) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -230,16 +228,16 @@ impl<'a> Chase<'a> {
     /// Whether it is worth finding words for a target: its breaker is not open, and another try at it is within the budget.
     fn may_ask(&mut self, index: usize, track: &Track) -> bool {
         let now = Instant::now();
-        if self.tries[index].asked > 0 && !track.retries.withdraw(now) {
+        let again = self.tries[index].asked > 0;
+        if again && (self.plan.policy.retry.budget == 0 || !track.retries.withdraw(now)) {
             self.tries[index].spent = true;
             return false;
         }
-        let (phase, refused) = track.breaker.phase(now);
-        if phase == Phase::Open || !refused.is_zero() {
-            self.left_alone(index, refused);
-            return false;
+        let refused = track.breaker.refuses(&self.plan.targets[index].breaker, now);
+        if let Some(wait) = refused {
+            self.left_alone(index, wait);
         }
-        true
+        refused.is_none()
     }
 
     /// The breaker's leave.

@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -12,7 +11,7 @@ use super::attempt::{Beginning, Failed, How, Line, Seen, Whole};
 use super::exchange::client_gone;
 use super::flow::{self, ERROR_LIMIT, Ended, Heartbeat, OpenStream, Pace, broken, broken_head, read_chunk, write};
 use super::proxy::Shared;
-use super::{reply, task};
+use super::{bridge, reply, task};
 use crate::call::{Call, Lost};
 use crate::chat::Usage;
 use crate::config::snapshot::Provider;
@@ -53,6 +52,10 @@ pub struct Events {
     fault: Option<Bytes>,
     /// An event with an object has come.
     spoke: bool,
+    /// The dialect has an event that nothing follows.
+    marked: bool,
+    /// An event came that nobody can read: behind what came before it, the stream is broken.
+    unreadable: bool,
     /// The reply has ended.
     done: bool,
 }
@@ -62,6 +65,8 @@ pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut 
     match reply.status() {
         400..=599 => Err(refusal(line, reply, seen).await),
         status if !matches!(status, 200..=203) => Err(no_answer_of(status)),
+        _ if is_encoded(&reply) => Err(no_answer("encoded in a way that was not asked for")),
+        _ if reply.is_type("text/event-stream") && !line.question.stream => Err(no_answer("a stream for a whole answer")),
         _ if reply.is_type("text/event-stream") => Events::begin(line, reply, added_usage, seen).await,
         _ => whole(line, reply, seen).await,
     }
@@ -85,13 +90,22 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
         [one] => one.clone(),
         many => Bytes::from(many.concat()),
     };
-    let usage = dialect::usage_of(line.operation(), &body);
-    if let Err(failed) = is_answer(line, &head.headers, &body, usage.is_some()) {
+    if let Err(failed) = is_answer(line, spoken(line.operation()), &body) {
         line.release(upstream).await;
         return Err(failed);
     }
-    let mut head = head;
-    head.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(|e| Failed::of(broken_head(e)))?;
+    if line.question.stream && line.operation().dialect().is_some() {
+        return bridge::unstreamed(line, upstream, &body, seen);
+    }
+    let usage = dialect::usage_of(line.operation(), &body);
+    let framed = |mut head: ResponseHeader| -> pingora::Result<ResponseHeader> {
+        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        if !upstream.is_type("application/json") {
+            head.insert_header(http::header::CONTENT_TYPE, reply::JSON)?;
+        }
+        Ok(head)
+    };
+    let head = framed(head).map_err(|e| Failed::of(broken_head(e)))?;
     line.release(upstream).await;
     Ok(Beginning::Whole(Whole { head, body, usage, lost: Lost::default(), estimated: false }))
 }
@@ -100,27 +114,21 @@ fn begins_an_array(held: &[Bytes]) -> bool {
     held.iter().flat_map(|chunk| chunk.iter()).find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// Whether a body with status 200 is an answer: an object, and not one that only tells of an error. `read`: its usage was found in it.
-fn is_answer(line: &Line<'_>, head: &HeaderMap, body: &[u8], read: bool) -> Result<(), Failed> {
-    if let Some(encoding) = head.get(http::header::CONTENT_ENCODING) {
-        // encoded although that was not asked for: the client may know how to read it, if it is what it says
-        let gzip = encoding.as_bytes().eq_ignore_ascii_case(b"gzip");
-        return if gzip && !body.starts_with(&[0x1f, 0x8b]) {
-            Err(no_answer("a body that is not gzip"))
-        } else {
-            Ok(())
-        };
+/// We ask for no encoding: what comes in one could not be metered.
+fn is_encoded(reply: &Reply) -> bool {
+    let identity = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    reply.header(http::header::CONTENT_ENCODING).is_some_and(|value| !identity(value))
+}
+
+/// Whether a body with status 200 is an answer: an object with something in it, and not one that only tells of an error.
+pub fn is_answer(line: &Line<'_>, spoken: &dyn Outbound, body: &[u8]) -> Result<(), Failed> {
+    let Ok(object) = Object::scan(body) else { return Err(no_answer("a body that is no JSON object")) };
+    if object.members.is_empty() {
+        return Err(no_answer("an empty object"));
     }
-    if body.is_empty() {
-        return Err(no_answer("no body"));
-    }
-    if read || begins_an_array(&[Bytes::copy_from_slice(body.get(..64).unwrap_or(body))]) {
-        return Ok(());
-    }
-    let Ok(object) = Object::scan(body) else { return Err(no_answer("a body that is no JSON")) };
     let said = ["choices", "output", "content", "candidates", "data", "results", "embeddings", "embedding", "id"];
     if object.get("error").is_some_and(|error| error != "null") && said.iter().all(|name| object.get(name).is_none()) {
-        return Err(said_error(line, body));
+        return Err(said_error(line, spoken, body));
     }
     Ok(())
 }
@@ -128,7 +136,8 @@ fn is_answer(line: &Line<'_>, head: &HeaderMap, body: &[u8], read: bool) -> Resu
 /// A status that no answer of a model has: nothing, a redirect, or none at all.
 pub fn no_answer_of(status: u16) -> Failed {
     let error = Error::new(Kind::UpstreamFailed, "The provider answered with a status that is no answer's.");
-    Failed::new(How::Broken, error.code("upstream_garbled").why(format!("status {status}")))
+    let how = if (200..300).contains(&status) { How::Broken } else { How::Refused(status) };
+    Failed::new(how, error.code("upstream_garbled").why(format!("status {status}")))
 }
 
 fn no_answer(what: &str) -> Failed {
@@ -137,19 +146,18 @@ fn no_answer(what: &str) -> Failed {
 }
 
 /// An error that a provider tells where its answer should be.
-fn said_error(line: &Line<'_>, json: &[u8]) -> Failed {
+fn said_error(line: &Line<'_>, spoken: &dyn Outbound, json: &[u8]) -> Failed {
     let object = Object::scan(json).ok();
     let code = object.as_ref().and_then(|o| Object::scan(o.get("error")?.as_bytes()).ok()?.get("code")?.parse().ok());
     let status = code.filter(|code| (400..600).contains(code)).unwrap_or(500);
-    let refusal = spoken(line.operation()).decode_error(status, json);
-    // what was told in place of an answer is a fault of the provider's unless it says otherwise
-    let reason = if refusal.reason == Refused::of_status(500) { Refused::ServerError } else { refusal.reason };
+    let refusal = spoken.decode_error(status, json);
     let secrets = line.shared.credentials.secrets(&line.target.provider);
     let message = match &*refusal.message {
         "" => "The provider ended its answer with an error.".to_owned(),
         message => scrubbed_text(message, &line.target.provider, &secrets),
     };
-    let kind = Kind::UpstreamRefused { status: status_of(reason, status), reason, retry_after: refusal.retry_after };
+    let (reason, retry_after) = (refusal.reason, refusal.retry_after);
+    let kind = Kind::UpstreamRefused { status: status_of(reason, status), reason, retry_after };
     Failed::of(Error::new(kind, message).why(format!("in place of an answer: {}", reason.label())))
 }
 
@@ -272,6 +280,8 @@ impl Events {
             cut: Vec::with_capacity(8),
             fault: None,
             spoke: false,
+            marked: line.operation() != Operation::GenerateContent,
+            unreadable: false,
             done: false,
         };
         loop {
@@ -286,7 +296,7 @@ impl Events {
             }
             if tapped.failed {
                 let frame = events.fault.take().unwrap_or_default();
-                return Err(said_error(line, &sse::Event::read(&frame).data.unwrap_or_default()));
+                return Err(said_error(line, spoken(line.operation()), &sse::Event::read(&frame).data.unwrap_or_default()));
             }
             if events.done && !(tapped.ended && events.spoke) {
                 return Err(Failed::of(Error::new(
@@ -310,12 +320,23 @@ impl Events {
 
     /// Cut a chunk into frames, look at each, and give back what goes to the client.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
-        let Events { tap, frames, fault, cut, spoke, .. } = self;
+        let Events { tap, frames, fault, cut, spoke, marked, .. } = self;
+        let mut unreadable = false;
         let (len, whole, untouched) = (chunk.len(), chunk.clone(), frames.between());
         let mut changed = false;
         frames
             .push(chunk, |frame| {
-                *spoke = *spoke || memchr::memchr(b'{', &frame).is_some();
+                let object = memchr::memchr(b'{', &frame).is_some();
+                *spoke |= object;
+                if *marked && tap.seen().ended {
+                    // nothing stands behind the end of a stream
+                    changed = true;
+                    return;
+                }
+                if !object && is_garbage(&frame) {
+                    unreadable = true;
+                    return;
+                }
                 let (before, failed, copy) = (frame.len(), tap.seen().failed, frame.clone());
                 match tap.see(frame) {
                     Some(frame) => {
@@ -336,6 +357,10 @@ impl Events {
             many => Some(Bytes::from(many.concat())),
         };
         cut.clear();
+        if unreadable && ready.is_none() {
+            return Err(Error::new(Kind::UpstreamFailed, "The provider sent an event that cannot be read.").code("upstream_garbled"));
+        }
+        self.unreadable |= unreadable;
         Ok(ready)
     }
 
@@ -350,15 +375,10 @@ impl Events {
             self.held.push(rest);
         }
         let seen = self.tap.seen();
-        let framed = [http::header::TRANSFER_ENCODING, http::header::CONTENT_LENGTH];
-        if seen.ended
-            || seen.failed
-            || self.upstream.session.as_http2().is_some()
-            || framed.iter().any(|name| self.upstream.header(name).is_some())
-        {
+        if seen.ended || seen.failed || seen.finished {
             return Ok(());
         }
-        // delimited by the end of the connection: without the dialect's own end it may have been cut
+        // however whole its framing: neither the dialect's own end has come, nor a reason to stop
         Err(Error::new(Kind::UpstreamFailed, "The provider broke off the stream."))
     }
 
@@ -409,12 +429,16 @@ impl Events {
             write(session, call, Some(ready), false).await?;
         }
         while !self.done {
+            if self.unreadable {
+                let error = Error::new(Kind::UpstreamFailed, "The provider sent an event that cannot be read.");
+                return Err(error.code("upstream_garbled"));
+            }
             let pace = if self.tap.seen().ended { pace.shortly() } else { pace };
             let ready = match self.next(session, call, pace, heartbeat.as_mut()).await? {
                 Some(chunk) => self.take(chunk)?,
                 None => {
                     let ended = self.end();
-                    if let Some(rest) = self.held.pop() {
+                    for rest in std::mem::take(&mut self.held) {
                         write(session, call, Some(rest), false).await?;
                     }
                     ended?;
@@ -466,6 +490,12 @@ impl Events {
     }
 }
 
+/// An event that has data, and none of it is JSON; `[DONE]` and an empty one are known.
+fn is_garbage(frame: &[u8]) -> bool {
+    let event = sse::Event::read(frame);
+    event.data.is_some_and(|data| !data.trim_ascii().is_empty() && data.trim_ascii() != b"[DONE]")
+}
+
 // === a refusal ===
 
 /// A provider's error: its meaning for us, and its own words for a client of its dialect, with our secrets and its addresses taken out.
@@ -489,14 +519,19 @@ async fn refusal(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Faile
     let retry_after = reply::retry_after(&upstream).or(refusal.retry_after);
     let reason = refusal.reason;
     let kind = Kind::UpstreamRefused { status, reason, retry_after };
-    let error = Error::new(kind, format!("The provider answered with status {status}."));
     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok_and(|v| v.get().starts_with('{'));
-    let verbatim = if json && whole {
-        let secrets = line.shared.credentials.secrets(provider);
-        own_words(&upstream, scrubbed(&body, provider, &secrets)).ok()
-    } else {
-        None
+    let secrets = line.shared.credentials.secrets(provider);
+    let say = match &*refusal.message {
+        message if json && !message.is_empty() => scrubbed_text(message, provider, &secrets),
+        _ => format!("The provider answered with status {status}."),
     };
+    let error = Error::new(kind, say);
+    let words = if json && whole {
+        scrubbed(&body, provider, &secrets)
+    } else {
+        dialect::error(line.operation().grammar(), &error).1
+    };
+    let verbatim = own_words(&upstream, words).ok();
     if whole {
         line.release(upstream).await;
     } else {

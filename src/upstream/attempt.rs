@@ -27,6 +27,8 @@ pub struct Reply {
     pub session: HttpSession,
     peer: Arc<HttpPeer>,
     place: Place,
+    /// The request was written to its end: the connection can serve another.
+    reusable: bool,
 }
 
 /// Why an attempt came to nothing.
@@ -89,8 +91,8 @@ impl Upstreams {
             session.set_read_timeout(Some(timeouts.first_byte.min(left)));
             let head = head(place.authority()).map_err(|e| Failure::new(FailureKind::Broken, e))?;
             match exchange(&mut session, head, body, timeouts.first_byte.min(left)).await {
-                Ok(()) => {
-                    let reply = Reply { session, peer, place };
+                Ok(reusable) => {
+                    let reply = Reply { session, peer, place, reusable };
                     reply.place.answered(reply.status(), Some(begun));
                     return Ok(reply);
                 }
@@ -155,19 +157,24 @@ impl Upstreams {
     /// Give a connection back whose reply was read to the end.
     pub async fn release(&self, reply: Reply) {
         let idle = reply.peer.idle_timeout();
-        let Reply { session, peer, place } = reply;
-        self.connector.release_http_session(session, &*peer, idle).await;
+        let Reply { mut session, peer, place, reusable } = reply;
+        if reusable {
+            self.connector.release_http_session(session, &*peer, idle).await;
+        } else {
+            session.shutdown().await;
+        }
         drop(place);
     }
 }
 
-/// Send a request and read the header section of the answer, which must be whole within `first_byte` of the request's end.
+/// Send a request and read the header section of the answer, which must be whole within `first_byte` of the request's end. Whether the
+/// request was written to its end.
 pub(super) async fn exchange(
     session: &mut HttpSession,
     head: RequestHeader,
     body: &Spliced,
     first_byte: Duration,
-) -> pingora::Result<()> {
+) -> pingora::Result<bool> {
     let head = match session {
         HttpSession::H2(_) => for_http2(head)?,
         HttpSession::H1(_) | HttpSession::Custom(_) => head,
@@ -175,9 +182,9 @@ pub(super) async fn exchange(
     session.write_request_header(Box::new(head)).await?;
     if let Err(error) = write_body(session, body).await {
         session.set_read_timeout(Some(EARLY_ANSWER));
-        return read_head(session, EARLY_ANSWER).await.map_err(|_| error);
+        return read_head(session, EARLY_ANSWER).await.map(|()| false).map_err(|_| error);
     }
-    read_head(session, first_byte).await
+    read_head(session, first_byte).await.map(|()| true)
 }
 
 async fn write_body(session: &mut HttpSession, body: &Spliced) -> Result<(), Box<Error>> {

@@ -222,6 +222,8 @@ async fn a_providers_own_errors_pass_in_its_own_words() {
             "the provider's account is not the caller's business"
         );
     }
+    // what was told to wait is asked again after its time
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     let limited = ask(&gateway, "up/sim-429").await;
     assert_eq!(limited.headers["retry-after"], "1");
     assert_eq!(limited.headers["x-ratelimit-remaining-requests"], "0");

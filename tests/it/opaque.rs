@@ -220,11 +220,11 @@ async fn only_listed_headers_pass_in_either_direction() {
         ("location", "http://internal/"),
         ("proxy-authenticate", "Basic"),
     ];
-    let reply = Reply::whole(StatusCode::OK, "audio/mpeg", "sound");
+    let reply = Reply::whole(StatusCode::OK, "audio/mpeg", "sounds");
     let reply = passed_down[1..].iter().chain(&kept_down).fold(reply, |reply, (name, value)| reply.header(name, value));
     let document = Reply { headers: reply.headers.clone(), ..Reply::json(StatusCode::OK, &json!({})) };
     upstream.simulator.replies_at("/v1/audio/x", [reply]);
-    upstream.simulator.reply("gpt-4o-mini", Reply { body: vec![Part::Bytes("{   }".into())], ..document });
+    upstream.simulator.reply("gpt-4o-mini", Reply { body: vec![Part::Bytes("{\"\":1}".into())], ..document });
     // the same lists hold, as far as they go, in the lane that reads
     for path in ["/v1/audio/x", "/raw/up/audio/x", "/v1/chat/completions"] {
         let request = client().post(gateway.url(path)).bearer_auth(KEY).body(r#"{"model":"gpt-4o-mini"}"#);
@@ -242,6 +242,8 @@ async fn only_listed_headers_pass_in_either_direction() {
         }
         assert!(!call.headers.iter().any(|(_, v)| v.contains(KEY)));
         for (name, value) in passed_down {
+            // an answer that was read is JSON, whatever it is called
+            let value = if path.contains("chat") && name == "content-type" { "application/json" } else { value };
             assert_eq!(
                 answer.headers().get(name).map(|v| v.as_bytes()),
                 Some(value.as_bytes()),
@@ -251,7 +253,7 @@ async fn only_listed_headers_pass_in_either_direction() {
         for (name, _) in kept_down {
             assert!(!answer.headers().contains_key(name), "{path}: {name} reached the client");
         }
-        assert_eq!(answer.bytes().await.expect("a body"), if path.contains("chat") { "{   }" } else { "sound" });
+        assert_eq!(answer.bytes().await.expect("a body"), if path.contains("chat") { "{\"\":1}" } else { "sounds" });
     }
 }
 

@@ -177,7 +177,7 @@ async fn a_call_on_a_new_connection_is_not_repeated() {
 #[tokio::test]
 async fn providers_at_one_address_never_share_a_connection() {
     let upstream = upstream().await;
-    upstream.simulator.reply("x", tollgate::simulator::Reply::json(http::StatusCode::OK, &json!({})));
+    upstream.simulator.reply("x", tollgate::simulator::Reply::json(http::StatusCode::OK, &json!({"id": "x"})));
     let base = format!("kind: openai, base_url: \"http://{}/v1\"", upstream.address);
     let gateway = gateway(
         &format!(

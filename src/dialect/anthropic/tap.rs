@@ -33,6 +33,7 @@ impl Watch for Tap {
                 "message_delta" => {
                     self.read_usage(data);
                     self.seen.output_began = true;
+                    self.seen.finished = true;
                 }
                 "message_stop" => self.seen.ended = true,
                 "error" => self.seen.failed = true,

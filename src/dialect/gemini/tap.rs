@@ -111,6 +111,7 @@ impl Tap {
             self.seen.output_frames += u64::from(candidates.output);
             self.seen.output_began |= candidates.output;
             self.seen.ended |= candidates.finished;
+            self.seen.finished |= candidates.finished;
             self.searches = self.searches.max(candidates.searches);
         }
         if let Some(mut usage) = chunk.usage_metadata.and_then(|reported| reported.usage()) {
@@ -171,7 +172,7 @@ mod tests {
             server_tool_calls: 1,
             ..Usage::default()
         };
-        assert_eq!(seen, Seen { usage: Some(usage), output_frames: 1, output_began: true, ended: true, failed: false });
+        assert_eq!(seen, Seen { usage: Some(usage), output_frames: 1, output_began: true, ended: true, ..seen });
     }
 
     #[test]

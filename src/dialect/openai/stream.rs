@@ -55,6 +55,7 @@ impl Tap {
 
     fn see_chunk(&mut self, data: &[u8]) {
         self.seen.output_frames += 1;
+        self.seen.finished = self.seen.finished || tells_a_finish(data);
         if !self.seen.output_began
             && let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data)
         {
@@ -144,6 +145,13 @@ impl Choice<'_> {
                 delta.members.iter().any(|m| m.name != "role" && some(&delta.text[m.value.clone()]))
             })
     }
+}
+
+/// Whether a chunk says why it stopped.
+fn tells_a_finish(data: &[u8]) -> bool {
+    const NAME: &[u8] = b"\"finish_reason\"";
+    let rest = memmem::rfind(data, NAME).and_then(|at| data.get(at + NAME.len()..)).unwrap_or_default();
+    rest.trim_ascii_start().strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
 }
 
 /// The `type` of a responses event; nearly always its first member.

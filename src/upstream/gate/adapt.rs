@@ -60,8 +60,11 @@ struct Pace {
 #[derive(Debug)]
 struct Room {
     limit: f64,
-    /// What was served when it was last cut.
+    /// What was served when it was last cut, and the time before that.
     peak: f64,
+    before: f64,
+    /// The peak lies between successes and refusals: it is not just that nothing worked for a while.
+    measured: bool,
     cut_at: Instant,
     /// How often as many succeeded as are let through at once, since it is back at its peak.
     rounds: f64,
@@ -201,13 +204,10 @@ impl Adapt {
 
     fn crowd(&mut self, refused: &Refused, again: bool, now: Instant) {
         let served = f64::from(refused.in_flight.saturating_sub(1)).max(1.0);
-        let new = Room { limit: served, peak: served, cut_at: now, rounds: 0.0, grown: now, bound: true, bound_at: now };
-        let room = self.room.get_or_insert(new);
-        let served = served.min(room.limit.max(1.0));
-        room.peak = served;
-        room.limit = if again { served } else { (served * BACK).max(1.0) };
-        room.rounds = 0.0;
-        (room.cut_at, room.grown, room.bound_at) = (now, now, now);
+        match &mut self.room {
+            Some(room) => room.cut(served, again, self.streak == 0, now),
+            None => self.room = Some(Room::new(served, now)),
+        }
     }
 
     fn close(&mut self, pause: Duration, now: Instant) {
@@ -298,15 +298,46 @@ impl Pace {
 // === impl Room ===
 
 impl Room {
-    /// One success: a call more each round, up to what was served before.
+    fn new(served: f64, now: Instant) -> Self {
+        Room {
+            limit: (served * BACK).max(1.0),
+            peak: served,
+            before: served,
+            measured: false,
+            cut_at: now,
+            rounds: 0.0,
+            grown: now,
+            bound: true,
+            bound_at: now,
+        }
+    }
+
+    /// So many were served when one was refused. `again`: one of those that came with the last refused one; each says more exactly how many it
+    /// is. `worked`: something has succeeded since the last cut.
+    fn cut(&mut self, served: f64, again: bool, worked: bool, now: Instant) {
+        let served = served.min(self.limit.max(1.0));
+        if !again {
+            (self.before, self.measured) = (self.peak, worked);
+        }
+        self.peak = served;
+        self.limit = if again { served } else { (served * BACK).max(1.0) };
+        // it fell by more than half at once: that is a fault of the provider's rather than its limit
+        self.measured &= self.peak >= self.before / 2.0;
+        self.rounds = 0.0;
+        (self.cut_at, self.grown, self.bound_at) = (now, now, now);
+    }
+
+    /// One success: twice as many each round up to what was served before, or as long as that is not known.
     fn grow(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.grown).as_secs_f64().min(PLACE);
         (self.grown, self.bound) = (now, false);
-        let round = 1.0 / self.limit.max(1.0);
-        if self.limit < self.peak {
-            self.limit = (self.limit + round).min(self.peak);
+        if !self.measured {
+            self.limit += 1.0;
+        } else if self.limit < self.peak {
+            self.limit = (self.limit + 1.0).min(self.peak);
         } else {
             // nor sooner than in eight rounds, so that few are refused where calls take long
+            let round = 1.0 / self.limit.max(1.0);
             self.rounds += round;
             let by_rounds = round * (0.125 + self.rounds * self.rounds / 1024.0).min(1.0);
             self.limit += (passed / PLACE * eager(self.cut_at, now)).min(by_rounds);

@@ -43,9 +43,14 @@ impl Bucket {
     }
 
     pub fn level(&self, now: Instant) -> f64 {
-        let mut copy = *self;
-        copy.settle(now);
-        copy.level
+        match self.refill {
+            Refill::Steady { rate } => {
+                let grown = rate * now.saturating_duration_since(self.at).as_secs_f64();
+                (self.level + grown).min(self.limit)
+            }
+            Refill::Window { end, .. } if now >= end => self.limit,
+            Refill::Window { .. } => self.level,
+        }
     }
 
     /// Another limit or pace from now on; what is used stays used.
@@ -109,20 +114,15 @@ impl Bucket {
     }
 
     fn settle(&mut self, now: Instant) {
-        match self.refill {
-            Refill::Steady { rate } => {
-                let grown = rate * now.saturating_duration_since(self.at).as_secs_f64();
-                self.level = (self.level + grown).min(self.limit);
-            }
-            Refill::Window { end, period } if now >= end => {
-                let period = period.max(Duration::from_millis(100));
-                let past = now.saturating_duration_since(end).as_secs_f64() / period.as_secs_f64();
-                let begun = end + seconds(past.floor() * period.as_secs_f64());
-                self.level = self.limit;
-                self.renewed = Some(begun);
-                self.refill = Refill::Window { end: begun + period, period };
-            }
-            Refill::Window { .. } => {}
+        self.level = self.level(now);
+        if let Refill::Window { end, period } = self.refill
+            && now >= end
+        {
+            let period = period.max(Duration::from_millis(100));
+            let past = now.saturating_duration_since(end).as_secs_f64() / period.as_secs_f64();
+            let begun = end + seconds(past.floor() * period.as_secs_f64());
+            self.renewed = Some(begun);
+            self.refill = Refill::Window { end: begun + period, period };
         }
         self.at = self.at.max(now);
     }

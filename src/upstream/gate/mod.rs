@@ -243,9 +243,9 @@ impl Shared {
         let before = self.in_flight.load(Ordering::Relaxed);
         let mut after = before;
         let result = run(&mut after);
-        if after >= before {
+        if after > before {
             self.in_flight.fetch_add(after - before, Ordering::Relaxed);
-        } else {
+        } else if after < before {
             self.in_flight.fetch_sub(before - after, Ordering::Relaxed);
         }
         result

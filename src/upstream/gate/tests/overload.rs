@@ -90,3 +90,17 @@ async fn an_upstream_that_takes_so_many_calls_at_once_is_used_well() {
         at_three_times(Kind::AtOnce { most }, 1.0, (0.0, 0.0), bounds(0.15)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_forgotten_soon_after_its_end() {
+    for (status, recovery) in [(503, 5.0), (429, 12.0)] {
+        let load = Load { key: 1, weight: 1, rate: 50.0, from: 0.0, to: SECONDS, tokens: (1, 2), deadline: 60.0 };
+        let upstream = Upstream::new(Kind::Outage { status });
+        let figures = run(upstream, Admission::default(), &[load], QUICK, Learns::FromTicket).await;
+        let whole =
+            figures[&1].let_through.iter().filter(|at| **at > 60.0 && (recovery..50.0).contains(&(**at % 60.0)));
+        let served = whole.count() as f64 / (4.0 * (50.0 - recovery) * load.rate);
+        println!("{status}: {:.1}% of what was asked for, from {recovery} s after the end", served * 100.0);
+        assert!(served > 0.95, "{status}: {served}");
+    }
+}

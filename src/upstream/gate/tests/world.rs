@@ -27,6 +27,8 @@ pub enum Kind {
     RetryAfter { rate: f64, burst: f64 },
     /// 503 when more than so many are under way.
     AtOnce { most: u32 },
+    /// Nothing, but for ten seconds a minute it answers so.
+    Outage { status: u16 },
 }
 
 pub struct Upstream {
@@ -69,7 +71,6 @@ pub struct Figures {
     /// By the gate: at once, and after waiting.
     pub full: u32,
     pub full_late: u32,
-    pub tokens: u64,
     pub longest: Duration,
     /// When each good one was let through, in seconds.
     pub let_through: Vec<f64>,
@@ -88,7 +89,7 @@ impl Upstream {
             Kind::Told { rpm, tpm } | Kind::ToldInSeconds { rpm, tpm } => (rpm, tpm),
             Kind::Window { limit } => (f64::from(limit), 0.0),
             Kind::Silent { burst, .. } | Kind::RetryAfter { burst, .. } => (burst, 0.0),
-            Kind::Free | Kind::AtOnce { .. } => (0.0, 0.0),
+            Kind::Free | Kind::AtOnce { .. } | Kind::Outage { .. } => (0.0, 0.0),
         };
         Upstream { kind, begun: now, requests, tokens, at: now, under_way: 0, counts: 1.0, chance: 7 }
     }
@@ -104,6 +105,7 @@ impl Upstream {
         let tokens = tokens as f64 * self.counts;
         let ok = match self.kind {
             Kind::Free => true,
+            Kind::Outage { .. } => (now - self.begun).as_secs() % 60 < 50,
             Kind::Told { rpm, tpm } | Kind::ToldInSeconds { rpm, tpm } => {
                 self.requests = (self.requests + passed * rpm / 60.0).min(rpm);
                 self.tokens = (self.tokens + passed * tpm / 60.0).min(tpm);
@@ -192,6 +194,7 @@ impl Upstream {
                 retry_after = Some(Duration::from_secs_f64(((1.0 - self.requests) / rate).ceil()));
             }
             Kind::Free | Kind::Silent { .. } | Kind::RetryAfter { .. } => {}
+            Kind::Outage { status } => return Reply { status: if ok { 200 } else { status }, headers, retry_after },
             Kind::AtOnce { .. } => return Reply { status: if ok { 200 } else { 503 }, headers, retry_after },
         }
         Reply { status, headers, retry_after }
@@ -284,23 +287,20 @@ async fn one(
     let claim = Claim { key: load.key, weight: load.weight, tokens, deadline };
     let entered = gate.enter(&admission, claim).await;
     let waited = clock() - since;
-    let mut all = figures.borrow_mut();
-    let of = all.entry(load.key).or_default();
-    of.asked += 1;
-    of.longest = of.longest.max(waited);
+    let note = |change: &dyn Fn(&mut Figures)| change(figures.borrow_mut().entry(load.key).or_default());
+    note(&|of| {
+        of.asked += 1;
+        of.longest = of.longest.max(waited);
+    });
     let ticket = match entered {
         Ok(ticket) => ticket,
         Err(full) => {
             assert!(full.retry_after > Duration::ZERO && full.depth <= admission.depth, "{full:?}");
-            if waited < Duration::from_millis(50) {
-                of.full += 1
-            } else {
-                of.full_late += 1
-            }
+            let late = waited >= Duration::from_millis(50);
+            note(&|of| if late { of.full_late += 1 } else { of.full += 1 });
             return;
         }
     };
-    drop(all);
     let let_through = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs_f64(delay)).await;
     let reply = upstream.borrow_mut().ask(tokens);
@@ -315,13 +315,12 @@ async fn one(
         upstream.borrow_mut().ended();
     }
     drop(ticket);
-    let mut all = figures.borrow_mut();
-    let of = all.entry(load.key).or_default();
-    if good {
-        of.good += 1;
-        of.tokens += tokens;
-        of.let_through.push(let_through);
-    } else {
-        of.refused += 1;
-    }
+    note(&|of| {
+        if good {
+            of.good += 1;
+            of.let_through.push(let_through);
+        } else {
+            of.refused += 1;
+        }
+    });
 }
