@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// A request, whole. `padding`: so many bytes more in its text.
-    pub fn request(self, model: &str, mode: Mode, padding: usize) -> Vec<u8> {
+    pub fn request(self, model: &str, id: &str, mode: Mode, padding: usize) -> Vec<u8> {
         let stream = mode == Mode::Streamed;
         let text = format!("Hello there{}", char::from(PADDING));
         let (path, body) = match self {
@@ -89,7 +89,7 @@ impl Client {
         let body = body.to_string().replacen(char::from(PADDING), &char::from(PADDING).to_string().repeat(padding), 1);
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: gateway.example\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n\
-             x-client-request-id: {model}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+             x-client-request-id: {id}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         [head, body].concat().into_bytes()

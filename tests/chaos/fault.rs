@@ -7,6 +7,7 @@ mod answer;
 mod http;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::family::{FIRST, Family, KEY, Mode, PRIVATE, Parts, Words};
@@ -32,6 +33,9 @@ pub enum Class {
     Lenient,
 }
 
+/// What is done to whoever connects.
+type Script = Arc<dyn Fn(&Scene) -> Vec<Step> + Send + Sync>;
+
 /// A row.
 #[derive(Clone)]
 pub struct Fault {
@@ -39,7 +43,7 @@ pub struct Fault {
     /// `None`: makes no sense there.
     pub whole: Option<Class>,
     pub streamed: Option<Class>,
-    pub play: std::sync::Arc<dyn Fn(&Scene) -> Vec<Step> + Send + Sync>,
+    pub play: Script,
     /// Only where events are text.
     pub sse_only: bool,
     /// The port is bound and does not listen.
@@ -75,7 +79,7 @@ impl Fault {
             name: name.into(),
             whole: None,
             streamed: None,
-            play: std::sync::Arc::new(play),
+            play: Arc::new(play),
             sse_only: false,
             refuses: false,
             padding: 0,

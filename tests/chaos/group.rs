@@ -69,7 +69,7 @@ async fn play(gateway: SocketAddr, well: Arc<Well>, cell: Arc<Cell>) -> Finding 
     }
     cell.sent(&first, &mut wrong);
     let mut asked = second.record().requests;
-    asked.retain(|request| request.headers.iter().any(|(n, v)| n == "x-client-request-id" && *v == cell.model));
+    asked.retain(|request| request.headers.iter().any(|(n, v)| n == "x-client-request-id" && *v == cell.id()));
     for request in &asked {
         if let Err(why) = request_of(cell.family.other(), cell.mode, second.address, request) {
             wrong.push(format!("the second got {} with {why}", request.line));

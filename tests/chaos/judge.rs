@@ -212,9 +212,7 @@ impl Story {
         for choice in chunk["choices"].as_array().ok_or("no choices")? {
             choice["delta"].as_object().ok_or("no delta")?;
             self.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
-            if choice["finish_reason"].is_string() && std::mem::replace(&mut self.finished, true) {
-                return Err("a second finish".to_owned());
-            }
+            self.finish(&choice["finish_reason"])?;
         }
         Ok(())
     }
@@ -237,11 +235,7 @@ impl Story {
                 self.text.push_str(value["delta"]["text"].as_str().unwrap_or_default());
             }
             "content_block_stop" if self.block == index && index.is_some() => self.block = None,
-            "message_delta" if self.block.is_none() => {
-                if value["delta"]["stop_reason"].is_string() && std::mem::replace(&mut self.finished, true) {
-                    return Err("a second finish".to_owned());
-                }
-            }
+            "message_delta" if self.block.is_none() => self.finish(&value["delta"]["stop_reason"])?,
             "message_stop" if self.finished => self.over = true,
             "content_block_start"
             | "content_block_delta"
@@ -274,10 +268,7 @@ impl Story {
             .filter_map(|part| part["text"].as_str())
             .collect();
         self.text.push_str(&said);
-        if candidate["finishReason"].is_string() && std::mem::replace(&mut self.finished, true) {
-            return Err("a second finish".to_owned());
-        }
-        Ok(())
+        self.finish(&candidate["finishReason"])
     }
 
     fn responses(&mut self, event: &Event) -> Result<(), String> {
@@ -304,6 +295,14 @@ impl Story {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The reason why it stopped, if there is one here.
+    fn finish(&mut self, reason: &Value) -> Result<(), String> {
+        match reason.is_string() && std::mem::replace(&mut self.finished, true) {
+            true => Err("a second finish".to_owned()),
+            false => Ok(()),
+        }
     }
 
     fn fail(&mut self) {

@@ -16,6 +16,8 @@ use crate::support::raw::{RawRequest, parse_request};
 
 /// No script takes longer: whoever still holds on then is let go.
 const PATIENCE: Duration = Duration::from_secs(16);
+/// Not 127.0.0.1, where other tests look for ports that are free, and take for their own what answers there.
+const HOST: [u8; 4] = if cfg!(target_os = "linux") { [127, 0, 0, 77] } else { [127, 0, 0, 1] };
 /// So much is flooded at most: a gateway that takes all of it has no bound.
 const FLOOD: usize = 96 * 1024 * 1024;
 
@@ -91,7 +93,7 @@ impl Upstream {
             // what is not read must not all find room on the way
             let _ = socket.set_recv_buffer_size(16 * 1024);
         }
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a loopback port");
+        socket.bind(SocketAddr::from((HOST, 0))).expect("a loopback port");
         let address = socket.local_addr().expect("its address");
         scene.address = address;
         let refuses = fault.as_ref().is_some_and(|fault| fault.refuses);
@@ -116,6 +118,14 @@ impl Upstream {
     pub fn heal(&self) {
         self.shared.healed.store(true, Ordering::SeqCst);
         self.listen();
+    }
+
+    /// As it was at the start, with an empty record; not where a connection was refused.
+    pub fn relapse(&self) -> bool {
+        self.shared.healed.store(false, Ordering::SeqCst);
+        self.shared.played.store(false, Ordering::SeqCst);
+        *self.shared.lock() = Record::default();
+        self.shared.fault.as_ref().is_some_and(|fault| !fault.refuses)
     }
 
     pub fn record(&self) -> Record {
