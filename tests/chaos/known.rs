@@ -1,7 +1,6 @@
 //! Cells that are known to be wrong, each with the reason. One that is right again makes the test fail until it is taken out here.
 
 use super::Cell;
-use super::client::Client;
 use super::family::{Family, Mode};
 
 /// Cells that are wrong for one reason.
@@ -16,20 +15,15 @@ struct Known {
 
 /// Which clients and providers.
 enum Who {
-    Any,
     /// The provider speaks the client's dialect.
     Spliced,
     /// That, and its streams have a mark at their end.
     Marked,
     /// That, and the provider is one of these.
     Own(&'static [Family]),
-    /// These providers, asked by a client of chat completions.
-    Asked(&'static [Family]),
 }
 
 const ALL: &[&str] = &["alone", "again", "group"];
-/// Where a failure is followed by another try.
-const TRIED: &[&str] = &["again", "group"];
 
 const KNOWN: &[Known] = &[
     Known {
@@ -73,11 +67,9 @@ const KNOWN: &[Known] = &[
 pub fn why(setup: &str, cell: &Cell) -> Option<&'static str> {
     let known = KNOWN.iter().find(|known| {
         let who = match known.who {
-            Who::Any => true,
             Who::Spliced => cell.spliced(),
             Who::Marked => cell.spliced() && cell.family != Family::Gemini,
             Who::Own(families) => cell.spliced() && families.contains(&cell.family),
-            Who::Asked(families) => cell.client == Client::Chat && families.contains(&cell.family),
         };
         known.setups.contains(&setup)
             && who
