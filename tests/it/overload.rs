@@ -75,17 +75,26 @@ async fn load(gateway: &Gateway, each: f64) -> (Vec<Seen>, Vec<Duration>) {
     (seen, others.await.expect("it does not panic"))
 }
 
-/// Ask for this again and again: how long each answer took, in order.
+/// Ask for this at a fixed pace: how long each answer took, in order.
 fn watch(client: &reqwest::Client, url: String, pause: Duration, end: Instant) -> JoinHandle<Vec<Duration>> {
     let request = client.get(url).bearer_auth(LIGHT);
     tokio::spawn(async move {
-        let mut took = Vec::new();
+        let mut ticks = tokio::time::interval(pause);
+        let mut answers = Vec::new();
         while Instant::now() < end {
-            let asked = Instant::now();
-            let answer = request.try_clone().expect("no body").send().await.expect("an answer");
-            assert_eq!(answer.status(), 200);
-            took.push(asked.elapsed());
-            tokio::time::sleep(pause).await;
+            ticks.tick().await;
+            let request = request.try_clone().expect("no body");
+            answers.push(tokio::spawn(async move {
+                let asked = Instant::now();
+                let answer = request.send().await.expect("an answer");
+                assert_eq!(answer.status(), 200);
+                answer.bytes().await.expect("whole");
+                asked.elapsed()
+            }));
+        }
+        let mut took = Vec::new();
+        for answer in answers {
+            took.push(answer.await.expect("it does not panic"));
         }
         took.sort();
         took

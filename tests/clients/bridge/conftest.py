@@ -7,6 +7,7 @@ A test fails when a fake has refused a request, unless it is marked `refused`.
 """
 
 import base64
+import itertools
 import json
 import os
 import urllib.request
@@ -26,6 +27,8 @@ from .targets import ALL, TARGETS
 FAKES = os.environ.get("TOLLGATE_FAKES") or f"http://127.0.0.1:{start().server_address[1]}"
 GATEWAY = os.environ.get("TOLLGATE_URL")
 KEY = os.environ.get("TOLLGATE_KEY", "none")
+
+NUMBERS = itertools.count(1)
 
 # by the dialect they speak
 SDKS = {sdk.dialect: sdk for sdk in [OpenAIChat, OpenAIResponses, AnthropicMessages, Gemini, Bedrock, Cohere]}
@@ -52,7 +55,11 @@ class Route:
         return self._sdk
 
     def model(self, scenario):
-        return self.target.through(scenario) if self.through else self.target.direct(scenario)
+        if not self.through:
+            return self.target.direct(scenario)
+        # what the gateway learns of a model's limits from a refusal must not meet the next test
+        number = f"{next(NUMBERS)}--" if scenario.startswith("error_") else ""
+        return self.target.through(f"{number}{scenario}")
 
     def open(self, scenario, ask, stream=False):
         return self.sdk.open(self.model(scenario), ask, stream)
