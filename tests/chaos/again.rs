@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::family::{FIRST, Mode};
 use super::judge::Told;
 use super::upstream::Plays;
-use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, fault, run};
+use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, crowd, fault};
 use crate::support::{Gateway, KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +30,7 @@ async fn a_target_that_fails_once_is_asked_again_where_that_may_help() {
     );
     let gateway = Gateway::start(&yaml, &[]).await;
     let data = gateway.data;
-    run("again", cells, move |cell| play(data, cell)).await;
+    crowd::run("again", data, cells, move |cell| play(data, cell)).await;
 }
 
 async fn play(gateway: SocketAddr, cell: Arc<Cell>) -> Finding {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::family::{FIRST, Family, Mode};
 use super::judge::Told;
 use super::upstream::Plays;
-use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, fault, run};
+use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, crowd, fault};
 use crate::support::{Gateway, KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn whatever_an_upstream_does_its_client_gets_an_answer_or_an_error() {
     );
     let gateway = Gateway::start(&yaml, &[]).await;
     let data = gateway.data;
-    run("alone", cells, move |cell| play(data, cell)).await;
+    crowd::run("alone", data, cells, move |cell| play(data, cell)).await;
 }
 
 async fn play(gateway: std::net::SocketAddr, cell: Arc<Cell>) -> Finding {

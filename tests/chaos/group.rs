@@ -9,7 +9,7 @@ use super::family::{FAMILIES, FIRST, Mode, SECOND};
 use super::fault::Scene;
 use super::judge::Told;
 use super::upstream::{Plays, Upstream};
-use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, fault, request_of, run};
+use super::{Cell, Class, Finding, MODEL, TIMEOUTS, cells, crowd, fault, request_of};
 use crate::support::{Gateway, KEY};
 
 /// Upstreams that are well, one for each dialect and mode.
@@ -53,7 +53,7 @@ async fn while_nothing_was_said_another_target_answers_and_later_none_does() {
     );
     let gateway = Gateway::start(&yaml, &[]).await;
     let (data, well) = (gateway.data, Arc::new(well));
-    run("group", cells, move |cell| play(data, Arc::clone(&well), cell)).await;
+    crowd::run("group", data, cells, move |cell| play(data, Arc::clone(&well), cell)).await;
 }
 
 async fn play(gateway: SocketAddr, well: Arc<Well>, cell: Arc<Cell>) -> Finding {

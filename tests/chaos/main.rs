@@ -7,6 +7,7 @@
 mod again;
 mod alone;
 mod client;
+mod crowd;
 mod family;
 mod fault;
 mod group;
@@ -19,15 +20,12 @@ mod wire;
 #[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
 mod support;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use self::client::{Client, Heard, PADDING};
 use self::family::{FAMILIES, Family, KEY, MODEL, Mode, PRIVATE};
@@ -37,12 +35,9 @@ use self::upstream::{Plays, Record, Upstream};
 use crate::support::raw::RawRequest;
 
 /// All of a call, as configured; and what a busy machine may add.
-const TOTAL: Duration = Duration::from_secs(6);
-const GRACE: Duration = Duration::from_millis(1500);
-/// So many cells at once: they wait more than they work.
-const AT_ONCE: usize = 112;
-
-const TIMEOUTS: &str = "connect: 1500ms, first_byte: 1500ms, first_token: 2s, write: 1500ms, idle: 1500ms, total: 6s";
+const TOTAL: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(2);
+const TIMEOUTS: &str = "connect: 2s, first_byte: 2s, first_token: 3s, write: 2s, idle: 2s, total: 8s";
 
 /// One misbehaviour, one client, one provider.
 struct Cell {
@@ -63,9 +58,6 @@ struct Finding {
     wrong: Vec<String>,
     heard: Heard,
 }
-
-/// So many cells that came too late are played once more, alone: on a machine with other work nothing is in time.
-const AGAIN: usize = 16;
 
 /// The setups run one after the other: each is a crowd of its own.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -105,73 +97,6 @@ fn cells(all: &[Fault], plays: Plays) -> Vec<Cell> {
         }
     }
     cells
-}
-
-/// One setup after the other: each has the machine to itself.
-static TURN: Mutex<()> = Mutex::const_new(());
-
-/// Play every cell, many at once, and hold what went wrong against what is known.
-async fn run<F: Future<Output = Finding> + Send + 'static>(
-    setup: &str,
-    cells: Vec<Cell>,
-    play: impl Fn(Arc<Cell>) -> F + Send + Clone + 'static,
-) {
-    let _turn = TURN.lock().await;
-    let begun = Instant::now();
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
-    let heavy = Arc::new(Semaphore::new(8));
-    let count = cells.len();
-    let mut playing = tokio::task::JoinSet::new();
-    for (n, cell) in cells.into_iter().enumerate() {
-        // large requests are work: others would wait for them
-        let slots = Arc::clone(if cell.fault.padding > 0 { &heavy } else { &slots });
-        let play = play.clone();
-        playing.spawn(async move {
-            let _slot = slots.acquire().await.expect("it is never closed");
-            let cell = Arc::new(cell);
-            let finding = play(Arc::clone(&cell)).await;
-            (n, cell, finding)
-        });
-    }
-    let mut played = playing.join_all().await;
-    played.sort_by_key(|(n, ..)| *n);
-    let crowded = |cell: &Cell, finding: &Finding| finding.is_late() && known::why(setup, cell).is_none();
-    for (_, cell, finding) in played.iter_mut().filter(|(_, cell, finding)| crowded(cell, finding)).take(AGAIN) {
-        // it had to wait for others, or so it seems: once more, alone
-        eprintln!("chaos, {setup}: {}: {}: once more", cell.name(), finding.wrong.join("; "));
-        if cell.upstream.relapse() {
-            cell.turn.fetch_add(1, Ordering::SeqCst);
-            *finding = play(Arc::clone(cell)).await;
-        }
-    }
-    let mut report = String::new();
-    let (mut failed, mut known) = (0, 0);
-    let mut of_row = BTreeMap::<&str, usize>::new();
-    for (_, cell, finding) in &played {
-        let why = known::why(setup, cell);
-        match (finding.wrong.is_empty(), why) {
-            (true, None) => {}
-            (false, Some(_)) => known += 1,
-            (true, Some(why)) => {
-                failed += 1;
-                let _ =
-                    writeln!(report, "\n--- {setup}: {}: is right now; take it out of `known` ({why})", cell.name());
-            }
-            (false, None) => {
-                failed += 1;
-                let _ =
-                    writeln!(report, "\n--- {setup}: {} ({:?}): {}", cell.name(), cell.class, finding.wrong.join("; "));
-                let shown = of_row.entry(&cell.fault.name).or_default();
-                *shown += 1;
-                if *shown <= 3 {
-                    let _ = writeln!(report, "{}", finding.heard.shown());
-                }
-            }
-        }
-    }
-    let took = begun.elapsed();
-    eprintln!("chaos, {setup}: {count} cells in {:.1} s, {known} known to be wrong, {failed} new", took.as_secs_f32());
-    assert_eq!(failed, 0, "{failed} of {count} cells{report}");
 }
 
 // === impl Finding ===

@@ -58,7 +58,7 @@ fn quotas() -> Vec<Fault> {
     let row = |name: &str, field: &'static str| of(429, name, field);
     let rests = |row: Fault| Fault { rests: true, ..row };
     vec![
-        rests(Fault { shows: Some(("retry-after", "7")), ..row("in seconds", "Retry-After: 7") }),
+        rests(Fault { shows: Some(("retry-after", "30")), ..row("in seconds", "Retry-After: 30") }),
         row("of a second", "Retry-After: 1"),
         rests(row("as a date", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT")),
         row("as a date that has passed", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"),
@@ -67,12 +67,12 @@ fn quotas() -> Vec<Fault> {
         row("negative", "Retry-After: -5"),
         row("of words", "Retry-After: soon"),
         row("of a fraction", "Retry-After: 0.25"),
-        rests(of(503, "in seconds", "Retry-After: 7")),
+        rests(of(503, "in seconds", "Retry-After: 30")),
         of(503, "of a second", "Retry-After: 1"),
         rests(of(503, "absurd", "Retry-After: 99999999999999999999")),
         of(529, "of words", "Retry-After: soon"),
         of(500, "negative", "Retry-After: -5"),
-        rests(of(408, "in seconds", "Retry-After: 7")),
+        rests(of(408, "in seconds", "Retry-After: 30")),
     ]
 }
 
