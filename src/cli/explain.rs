@@ -114,9 +114,9 @@ fn table(told: &Explained) -> Table {
     let from = match (told.live, told.generation) {
         (true, Some(generation)) => format!("by the running gateway, configuration {generation}"),
         (true, None) => "by the running gateway".to_owned(),
-        (false, _) => "by the configuration alone: nothing is known of load, breakers and queues".to_owned(),
+        (false, _) => "by the configuration alone, without load, breakers and queues".to_owned(),
     };
-    table.line(format!("Explained {from}. Nothing was sent."), Tone::Quiet);
+    table.wrapped(format!("Explained {from}. Nothing was sent."), Tone::Quiet);
     let guessed = if told.path_guessed { " (by its shape)" } else { "" };
     let mut fact = |name: &str, value: String| table.line(format!("{name:<10}{value}"), Tone::Plain);
     fact("path", format!("POST {}{guessed}", told.path));
@@ -135,7 +135,7 @@ fn table(told: &Explained) -> Table {
         fact("tokens", format!("about {input} of input{output}"));
     }
     for rule in &told.unclear_rules {
-        table.line(format!("rule {} cannot be judged: {}", rule.rule, rule.why), Tone::Warning);
+        table.wrapped(format!("unclear   rule {}: {}", rule.rule, rule.why), Tone::Warning);
     }
     if told.carried_unread {
         table.line("This path is carried without being read: there is no plan.", Tone::Plain);
@@ -148,7 +148,7 @@ fn table(told: &Explained) -> Table {
         add_targets(&mut table, told);
     }
     for over in &told.passed_over {
-        table.line(format!("passed over: {}: {}", over.target, over.why), Tone::Warning);
+        table.wrapped(format!("passed over: {}: {}", over.target, over.why), Tone::Warning);
     }
     if let Some(policy) = &told.policy {
         table.line("", Tone::Plain);
@@ -158,27 +158,28 @@ fn table(told: &Explained) -> Table {
 }
 
 fn add_error(table: &mut Table, error: &ErrorShown) {
-    table.line(format!("refused   {} {}: {}", error.status, error.kind, error.message), Tone::Bad);
+    table.wrapped(format!("refused   {} {}: {}", error.status, error.kind, error.message), Tone::Bad);
 }
 
 fn add_targets(table: &mut Table, told: &Explained) {
-    let mut names = vec!["TARGET, IN THIS ORDER", "LANE", "AS", "PRIORITY", "WEIGHT", "LOSSES", "MOST USD"];
+    let mut names = vec!["TARGET, IN THIS ORDER", "LANE", "PRIORITY", "WEIGHT", "LOSSES", "MOST USD"];
     if told.live {
         names.extend(["BREAKER", "BUSY"]);
     }
     table.heading(&names);
     for (n, target) in told.targets.iter().enumerate() {
-        add_target(table, n + 1, target);
+        let several = told.targets.iter().any(|other| other.provider == target.provider && other.account > 0);
+        add_target(table, n + 1, target, several);
     }
 }
 
-fn add_target(table: &mut Table, place: usize, target: &TargetPlan) {
-    let account = if target.account > 0 { format!(" #{}", target.account) } else { String::new() };
+/// `several`: its provider has more accounts than one.
+fn add_target(table: &mut Table, place: usize, target: &TargetPlan, several: bool) {
+    let account = if several { format!(" #{}", target.account) } else { String::new() };
     let tone = if target.losses_count > 0 { Tone::Warning } else { Tone::Plain };
     let mut cells = vec![
         Cell::plain(format!("{place}. {}/{}{account}", target.provider, target.model)),
         Cell::plain(target.lane.as_deref().unwrap_or("-")),
-        Cell::plain(target.operation.as_deref().unwrap_or("-")),
         Cell::plain(target.priority.to_string()),
         Cell::plain(target.weight.to_string()),
         Cell::new(target.losses_count.to_string(), tone),
@@ -194,7 +195,7 @@ fn add_target(table: &mut Table, place: usize, target: &TargetPlan) {
     }
     table.row(cells);
     if let Some(path) = &target.path {
-        table.line(format!("     POST {path}"), Tone::Quiet);
+        table.line(format!("     POST {path} ({})", target.operation.as_deref().unwrap_or_default()), Tone::Quiet);
     }
     let limits = &target.timeouts_ms;
     let waits = [
@@ -207,10 +208,10 @@ fn add_target(table: &mut Table, place: usize, target: &TargetPlan) {
     let waits: Vec<String> = waits.iter().map(|(name, millis)| format!("{name} {}", time(*millis))).collect();
     table.line(format!("     waits for {}", waits.join(", ")), Tone::Quiet);
     for loss in &target.losses {
-        table.line(format!("     {}: {}", loss.how, loss.path), Tone::Warning);
+        table.wrapped(format!("     {}: {}", loss.how, loss.path), Tone::Warning);
     }
     if let Some(error) = &target.error {
-        table.line(format!("     cannot be asked this: {} {}", error.status, error.message), Tone::Bad);
+        table.wrapped(format!("     cannot be asked this: {} {}", error.status, error.message), Tone::Bad);
     }
 }
 

@@ -42,9 +42,7 @@ fn ask(arguments: &Arguments) -> Result<String, ExitCode> {
     let status: Status = serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))?;
     match arguments.format {
         Format::Json => {
-            // as it came: it may say more than this version knows
-            let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-            serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(|error| unreadable(error.to_string()))
+            serde_json::to_string_pretty(&status).map(|text| text + "\n").map_err(|error| unreadable(error.to_string()))
         }
         Format::Table => Ok(table(&status, arguments.all, jiff::Timestamp::now()).for_stdout()),
     }

@@ -37,8 +37,10 @@ pub struct Cell {
 #[derive(Debug)]
 enum Row {
     Cells(Vec<Cell>),
-    /// Over all columns.
+    /// Over all columns, and cut.
     Line(Cell),
+    /// Over all columns, in as many lines as it takes.
+    Text(Cell),
 }
 
 /// The first column is text and stands left, the others right.
@@ -79,6 +81,11 @@ impl Table {
         self.rows.push(Row::Line(Cell::new(text, tone)));
     }
 
+    /// What must be read to its end.
+    pub fn wrapped(&mut self, text: impl AsRef<str>, tone: Tone) {
+        self.rows.push(Row::Text(Cell::new(text, tone)));
+    }
+
     /// Its text, as this process' standard output takes it.
     pub fn for_stdout(&self) -> String {
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -92,6 +99,11 @@ impl Table {
             let mut line = String::new();
             match row {
                 Row::Line(cell) => paint(&mut line, &fit(&cell.text, WIDTH), cell.tone, color),
+                Row::Text(cell) => {
+                    let lines: Vec<String> =
+                        wrap(&cell.text).iter().map(|part| painted(part, cell.tone, color)).collect();
+                    line = lines.join("\n");
+                }
                 Row::Cells(cells) => {
                     for (n, (cell, width)) in cells.iter().zip(&widths).enumerate() {
                         let shown = fit(&cell.text, *width);
@@ -138,6 +150,31 @@ fn fit(text: &str, width: usize) -> String {
     shown
 }
 
+/// At spaces; the lines that follow stand further in.
+fn wrap(text: &str) -> Vec<String> {
+    let indent = match text.len() - text.trim_start().len() {
+        0 => 10,
+        leading => leading + 2,
+    };
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > indent && line + word.trim_end().chars().count() > WIDTH {
+            lines.push(" ".repeat(indent));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(word);
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn painted(text: &str, tone: Tone, color: bool) -> String {
+    let mut out = String::new();
+    paint(&mut out, text, tone, color);
+    out
+}
+
 fn paint(out: &mut String, text: &str, tone: Tone, color: bool) {
     let code = match tone {
         Tone::Plain => "",
@@ -174,10 +211,13 @@ pub fn time(millis: u64) -> String {
     }
 }
 
-/// `12 s ago`.
+/// `12 s ago`, `just now`.
 pub fn ago(then: jiff::Timestamp, now: jiff::Timestamp) -> String {
     let millis = now.as_millisecond().saturating_sub(then.as_millisecond());
-    format!("{} ago", time(u64::try_from(millis).unwrap_or(0) / 1000 * 1000))
+    match u64::try_from(millis).unwrap_or(0) / 1000 {
+        0 => "just now".to_owned(),
+        seconds => format!("{} ago", time(seconds * 1000)),
+    }
 }
 
 /// `1 account`, `2 accounts`.
@@ -206,6 +246,17 @@ mod tests {
         let stripped =
             ["\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"].iter().fold(painted, |text, code| text.replace(code, ""));
         assert_eq!(stripped, plain, "colour takes no room");
+    }
+
+    #[test]
+    fn what_must_be_read_to_its_end_takes_more_lines() {
+        let mut table = Table::default();
+        table.wrapped(format!("refused   {}", "word ".repeat(60)), Tone::Bad);
+        let text = table.text(false);
+        assert_eq!(text.matches("word").count(), 60);
+        assert!(text.lines().count() == 4 && text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("          word")));
+        assert!(table.text(true).lines().all(|line| line.starts_with("\u{1b}[31m") && line.ends_with("\u{1b}[0m")));
     }
 
     #[test]

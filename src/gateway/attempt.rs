@@ -86,8 +86,13 @@ pub struct Failed {
     pub begun: Option<Instant>,
 }
 
-/// Which try failed, how, and what was asked.
-pub type Lost = (usize, Failed, Asked);
+/// A try that failed.
+pub struct Lost {
+    /// Its place in the plan.
+    pub index: usize,
+    pub failed: Box<Failed>,
+    pub target: Target,
+}
 
 /// How a try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +127,12 @@ struct Outcome<'a> {
 }
 
 /// Ask. `Ok` once there is something to send to the client.
-pub async fn begin(shared: &Shared, question: &Question<'_>, ready: Ready, deadline: Instant) -> Result<Begun, Lost> {
+pub async fn begin(
+    shared: &Shared,
+    question: &Question<'_>,
+    ready: Ready,
+    deadline: Instant,
+) -> Result<Begun, Box<Lost>> {
     let Ready { index, asked, mut flight, ticket } = ready;
     let mut seen = Seen::default();
     let deadline = deadline.min(flight.begun + asked.target.timeouts.total);
@@ -160,7 +170,7 @@ pub async fn begin(shared: &Shared, question: &Question<'_>, ready: Ready, deadl
                 }
                 Class::Caller | Class::Target | Class::Transient => flight.neutral(),
             }
-            Err((index, failed, asked))
+            Err(Box::new(Lost { index, failed, target: asked.target }))
         }
     }
 }
@@ -172,7 +182,7 @@ async fn answer(
     flight: &Flight,
     seen: &mut Seen,
     deadline: Instant,
-) -> Result<Beginning, Failed> {
+) -> Result<Beginning, Box<Failed>> {
     let target = &asked.target;
     let pace = Pace { idle: target.timeouts.idle, deadline };
     let line = Line { shared, question, target, flight, pace, affinity: asked.affinity };
@@ -209,7 +219,7 @@ impl Line<'_> {
     }
 
     /// Send a request and wait for the reply's header section.
-    pub async fn send(&self, asking: &Asking, body: &Spliced, seen: &mut Seen) -> Result<Reply, Failed> {
+    pub async fn send(&self, asking: &Asking, body: &Spliced, seen: &mut Seen) -> Result<Reply, Box<Failed>> {
         let (shared, target) = (self.shared, self.target);
         let begun = Instant::now();
         let asked = Sent { method: "POST", target: &asking.path, body: Body::Whole(body) };
@@ -246,7 +256,7 @@ impl Line<'_> {
     }
 
     /// The next bytes of a reply.
-    pub async fn read_chunk(&self, reply: &mut Reply, seen: &mut Seen) -> Result<Option<Bytes>, Failed> {
+    pub async fn read_chunk(&self, reply: &mut Reply, seen: &mut Seen) -> Result<Option<Bytes>, Box<Failed>> {
         let begun = Instant::now();
         let read = flow::next_chunk(reply, self.pace).await;
         seen.waited += begun.elapsed();
@@ -254,7 +264,7 @@ impl Line<'_> {
     }
 
     /// The rest of a reply, which is small enough to be held.
-    pub async fn read_whole(&self, reply: &mut Reply, limit: usize, seen: &mut Seen) -> Result<Bytes, Failed> {
+    pub async fn read_whole(&self, reply: &mut Reply, limit: usize, seen: &mut Seen) -> Result<Bytes, Box<Failed>> {
         let begun = Instant::now();
         let read = flow::read_up_to(reply, self.pace, limit).await;
         seen.waited += begun.elapsed();
@@ -270,12 +280,12 @@ impl Line<'_> {
 // === impl Failed ===
 
 impl Failed {
-    pub fn new(how: How, error: Error) -> Self {
-        Failed { error, how, verbatim: None, seen: Seen::default(), begun: None }
+    pub fn new(how: How, error: Error) -> Box<Self> {
+        Box::new(Failed { error, how, verbatim: None, seen: Seen::default(), begun: None })
     }
 
     /// What went wrong between a provider and us.
-    pub fn of(error: Error) -> Self {
+    pub fn of(error: Error) -> Box<Self> {
         let how = match error.kind {
             Kind::UpstreamTimeout => How::Timeout,
             Kind::UpstreamRefused { status, .. } => How::Refused(status),
@@ -303,7 +313,7 @@ impl Failed {
     }
 
     /// Of several failures the one that says most is told: the caller's own fault, then what may pass, then the rest.
-    pub fn worse(worst: Option<Failed>, failed: Failed) -> Failed {
+    pub fn worse(worst: Option<Box<Failed>>, failed: Box<Failed>) -> Box<Failed> {
         let weight = |failed: &Failed| match failed.class() {
             Class::Caller => 2,
             Class::Transient => 1,

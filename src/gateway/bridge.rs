@@ -143,7 +143,12 @@ fn codecs(from: Operation, to: Operation) -> Result<(&'static dyn Inbound, &'sta
 }
 
 /// Read a reply up to its first output.
-pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mut Seen) -> Result<Beginning, Failed> {
+pub async fn begin(
+    line: &Line<'_>,
+    mut reply: Reply,
+    speech: &Speech,
+    seen: &mut Seen,
+) -> Result<Beginning, Box<Failed>> {
     let (inbound, outbound) = codecs(line.operation(), speech.to).map_err(Failed::of)?;
     match reply.status() {
         200..=203 => {}
@@ -192,7 +197,7 @@ pub async fn begin(line: &Line<'_>, mut reply: Reply, speech: &Speech, seen: &mu
 }
 
 /// A whole answer where a stream was asked for, said as one: the provider speaks the client's dialect.
-pub fn unstreamed(line: &Line<'_>, reply: Reply, body: &[u8], seen: &mut Seen) -> Result<Beginning, Failed> {
+pub fn unstreamed(line: &Line<'_>, reply: Reply, body: &[u8], seen: &mut Seen) -> Result<Beginning, Box<Failed>> {
     let (inbound, outbound) = codecs(line.operation(), line.operation()).map_err(Failed::of)?;
     let origin = Origin { model: &line.target.model };
     let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
@@ -215,7 +220,7 @@ fn whole(
     speech: &Speech,
     mut head: ResponseHeader,
     body: &[u8],
-) -> Result<Whole, Failed> {
+) -> Result<Whole, Box<Failed>> {
     let said = || -> Result<Whole> {
         let node = Node::parse_reply(body).map_err(|e| garbled(e.into()))?;
         let origin = Origin { model: &line.target.model };
@@ -247,7 +252,7 @@ fn head(upstream: &Reply) -> pingora::Result<ResponseHeader> {
 
 impl Saying {
     /// Until the first output. The life cycle's opening waits for it: an error before it is no answer.
-    async fn begin(&mut self, line: &Line<'_>, seen: &mut Seen) -> Result<(), Failed> {
+    async fn begin(&mut self, line: &Line<'_>, seen: &mut Seen) -> Result<(), Box<Failed>> {
         while !self.done {
             match line.read_chunk(&mut self.upstream, seen).await? {
                 Some(chunk) => self.push(chunk).map_err(Failed::of)?,
@@ -529,7 +534,7 @@ fn own(start: &Start<'_>) -> Start<'static> {
 // === a refusal ===
 
 /// The provider's error, in words that every dialect has.
-pub async fn refused(line: &Line<'_>, outbound: &dyn Outbound, mut upstream: Reply, seen: &mut Seen) -> Failed {
+pub async fn refused(line: &Line<'_>, outbound: &dyn Outbound, mut upstream: Reply, seen: &mut Seen) -> Box<Failed> {
     let status = upstream.status();
     if !(400..600).contains(&status) {
         return splice::no_answer_of(status);

@@ -71,7 +71,7 @@ pub async fn run(
         match pursued {
             Ok(Pursued::Begun(begun)) => break begun,
             Ok(Pursued::Refused(head, body, error)) if !client.opened => {
-                return refuse(session, call, head, body, &error).await;
+                return refuse(session, call, *head, body, &error).await;
             }
             Ok(Pursued::Refused(_, _, error)) => return broken_off(session, call, &question, error).await,
             Err(error) if client.opened && error.kind != Kind::ClientGone => {

@@ -167,7 +167,7 @@ impl Call<'_> {
         size: (Tokens, Option<Tokens>),
     ) -> Result<()> {
         let packed = asking::may_be_packed(envelope);
-        let mut worst: Option<Failed> = None;
+        let mut worst: Option<Box<Failed>> = None;
         for target in &plan.targets {
             let mut shown = TargetPlan::new(target, cost(target, question.inquiry.operation, size));
             if matches!(self.knowledge, Knowledge::Live(_)) {

@@ -34,7 +34,7 @@ use crate::upstream::track::{Flight, Name, Track, Tracks};
 pub enum Pursued {
     Begun(Box<Begun>),
     /// The provider's own refusal, for a client of its dialect.
-    Refused(ResponseHeader, Bytes, Error),
+    Refused(Box<ResponseHeader>, Bytes, Error),
 }
 
 /// A call on its way through its plan.
@@ -50,7 +50,7 @@ pub struct Chase<'a> {
     /// The body holds what another provider signed.
     packed: bool,
     /// The failure that is told when none is left.
-    worst: Option<Failed>,
+    worst: Option<Box<Failed>>,
     /// Why no target could be asked, if none was.
     closed: Option<Error>,
 }
@@ -148,8 +148,10 @@ impl<'a> Chase<'a> {
 
     /// What is told when no target is left.
     fn give_up(self) -> Result<Pursued> {
-        match (self.worst, self.closed) {
-            (Some(Failed { verbatim: Some((head, body)), error, .. }), _) => Ok(Pursued::Refused(head, body, error)),
+        match (self.worst.map(|worst| *worst), self.closed) {
+            (Some(Failed { verbatim: Some((head, body)), error, .. }), _) => {
+                Ok(Pursued::Refused(Box::new(head), body, error))
+            }
             (Some(worst), _) => Err(worst.error),
             (None, Some(closed)) => Err(closed),
             (None, None) => Err(Error::internal("No target was asked.")),
@@ -164,17 +166,17 @@ impl<'a> Chase<'a> {
         client: &mut Client<'_>,
     ) -> Result<Option<Ready>> {
         while let Some((index, wait)) = self.next(Instant::now()) {
-            if !wait.is_zero() {
-                if Instant::now() + wait >= self.deadline {
-                    return Ok(None);
-                }
-                call.waited += wait;
-                client.wait(session, call, tokio::time::sleep(wait)).await?;
+            if Instant::now() + wait >= self.deadline {
+                return Ok(None);
             }
             let target = &self.plan.targets[index];
             let track = track(self.shared, target);
             if !self.may_ask(index, &track) {
                 continue;
+            }
+            if !wait.is_zero() {
+                call.waited += wait;
+                client.wait(session, call, tokio::time::sleep(wait)).await?;
             }
             let Some(asked) = self.words(session, index) else { continue };
             let begun = Instant::now();
@@ -205,7 +207,9 @@ impl<'a> Chase<'a> {
 
     /// Everything is there: the try begins.
     fn go(&mut self, call: &mut Call, index: usize, asked: Asked, flight: Flight, ticket: Ticket) -> Ready {
-        flight.track.retries.deposit(self.plan.policy.retry.budget);
+        if self.tries[index].asked == 0 {
+            flight.track.retries.deposit(self.plan.policy.retry.budget);
+        }
         self.tries[index].asked += 1;
         self.left = self.left.saturating_sub(1);
         call.attempts += 1;
@@ -302,7 +306,7 @@ impl<'a> Chase<'a> {
             }
             Some(after) => Box::pin(self.hedge(session, call, client, ready, after)).await?,
         };
-        Ok(ended.map_err(|failed| self.judge(call, failed)))
+        Ok(ended.map_err(|failed| self.judge(call, *failed)))
     }
 
     /// Ask a second target when the first takes long; the one that begins first answers, the other is given up.
@@ -313,7 +317,7 @@ impl<'a> Chase<'a> {
         client: &mut Client<'_>,
         ready: Ready,
         after: Duration,
-    ) -> Result<Result<Begun, Lost>> {
+    ) -> Result<Result<Begun, Box<Lost>>> {
         let (shared, question, deadline) = (self.shared, self.question, self.deadline);
         let mut first = std::pin::pin!(attempt::begin(shared, question, ready, deadline));
         let early = client.wait(session, call, tokio::time::timeout(after, &mut first)).await?;
@@ -338,7 +342,7 @@ impl<'a> Chase<'a> {
             }
             Err(lost) => lost,
         };
-        self.judge(call, lost);
+        self.judge(call, *lost);
         if was_first { client.wait(session, call, second).await } else { client.wait(session, call, first).await }
     }
 
@@ -365,12 +369,13 @@ impl<'a> Chase<'a> {
     }
 
     /// What follows from a failure.
-    fn judge(&mut self, call: &mut Call, (index, failed, asked): Lost) {
+    fn judge(&mut self, call: &mut Call, lost: Lost) {
+        let Lost { index, failed, target } = lost;
         call.waited += failed.seen.waited;
         let since_start = failed.begun.map_or(Duration::ZERO, |begun| begun.saturating_duration_since(call.started));
         call.first_byte = failed.seen.first_byte.map(|after| since_start + after);
         call.upstream_request_id.clone_from(&failed.seen.upstream_request_id);
-        call.tried.push(Tried::new(&asked.target.provider.name, &asked.target.model, failed.short()));
+        call.tried.push(Tried::new(&target.provider.name, &target.model, failed.short()));
         let again = failed.class() == Class::Transient && self.worth_another(&failed);
         let Some(tried) = self.tries.get_mut(index) else { return };
         tried.spent = !again;
@@ -389,7 +394,7 @@ impl<'a> Chase<'a> {
             // not to be tried again, says the configuration: anywhere
             self.left = 0;
         }
-        self.shared.metrics.failovers.with_label_values(&[asked.target.provider.name.as_str(), failed.label()]).inc();
+        self.shared.metrics.failovers.with_label_values(&[target.provider.name.as_str(), failed.label()]).inc();
         self.remember(failed);
     }
 
@@ -407,7 +412,7 @@ impl<'a> Chase<'a> {
     }
 
     /// Of several failures one is told.
-    fn remember(&mut self, failed: Failed) {
+    fn remember(&mut self, failed: Box<Failed>) {
         self.worst = Some(Failed::worse(self.worst.take(), failed));
     }
 

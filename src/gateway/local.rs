@@ -62,8 +62,7 @@ pub async fn status(shared: &Shared, session: &mut Session, call: &mut Call) -> 
     let snapshot = Arc::clone(&call.snapshot);
     let key = call.key.clone();
     let status = status::of_key(shared, &snapshot, key.as_deref());
-    let body = serde_json::to_value(&status).map_err(|e| Error::internal("The status cannot be told.").why(e))?;
-    send(session, call, &body).await
+    send(session, call, &status).await
 }
 
 /// Who has it first.
@@ -114,8 +113,9 @@ fn decode(id: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-async fn send(session: &mut Session, call: &mut Call, body: &serde_json::Value) -> Result<()> {
-    let body = Bytes::from(body.to_string());
+async fn send(session: &mut Session, call: &mut Call, body: &impl serde::Serialize) -> Result<()> {
+    let body = serde_json::to_vec(body).map_err(|e| Error::internal("The answer cannot be written.").why(e))?;
+    let body = Bytes::from(body);
     call.lane = Some(Lane::Local);
     call.status = 200;
     call.bytes_out = body.len() as u64;

@@ -61,7 +61,12 @@ pub struct Events {
 }
 
 /// Read a reply up to its first output.
-pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut Seen) -> Result<Beginning, Failed> {
+pub async fn begin(
+    line: &Line<'_>,
+    reply: Reply,
+    added_usage: bool,
+    seen: &mut Seen,
+) -> Result<Beginning, Box<Failed>> {
     match reply.status() {
         400..=599 => Err(refusal(line, reply, seen).await),
         status if !matches!(status, 200..=203) => Err(no_answer_of(status)),
@@ -76,7 +81,7 @@ pub async fn begin(line: &Line<'_>, reply: Reply, added_usage: bool, seen: &mut 
 
 // === a whole reply ===
 
-async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<Beginning, Failed> {
+async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<Beginning, Box<Failed>> {
     let head = reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?;
     let (mut held, mut len) = (Vec::new(), 0);
     while let Some(chunk) = line.read_chunk(&mut upstream, seen).await? {
@@ -123,7 +128,7 @@ fn is_encoded(reply: &Reply) -> bool {
 }
 
 /// Whether a body with status 200 is an answer: an object with something in it, and not one that only tells of an error.
-pub fn is_answer(line: &Line<'_>, spoken: &dyn Outbound, body: &[u8]) -> Result<(), Failed> {
+pub fn is_answer(line: &Line<'_>, spoken: &dyn Outbound, body: &[u8]) -> Result<(), Box<Failed>> {
     let Ok(object) = Object::scan(body) else { return Err(no_answer("a body that is no JSON object")) };
     if object.members.is_empty() {
         return Err(no_answer("an empty object"));
@@ -136,18 +141,18 @@ pub fn is_answer(line: &Line<'_>, spoken: &dyn Outbound, body: &[u8]) -> Result<
 }
 
 /// A status that no answer of a model has: nothing, a redirect, or none at all.
-pub fn no_answer_of(status: u16) -> Failed {
+pub fn no_answer_of(status: u16) -> Box<Failed> {
     let error = Error::new(Kind::UpstreamFailed, "The provider answered with a status that is no answer's.");
     Failed::new(How::Broken, error.code("upstream_garbled").why(format!("status {status}")))
 }
 
-fn no_answer(what: &str) -> Failed {
+fn no_answer(what: &str) -> Box<Failed> {
     let error = Error::new(Kind::UpstreamFailed, "The provider's answer could not be read.");
     Failed::of(error.code("upstream_garbled").why(what.to_owned()))
 }
 
 /// An error that a provider tells where its answer should be.
-fn said_error(line: &Line<'_>, spoken: &dyn Outbound, json: &[u8]) -> Failed {
+fn said_error(line: &Line<'_>, spoken: &dyn Outbound, json: &[u8]) -> Box<Failed> {
     let object = Object::scan(json).ok();
     let code = object.as_ref().and_then(|o| Object::scan(o.get("error")?.as_bytes()).ok()?.get("code")?.parse().ok());
     let status = code.filter(|code| (400..600).contains(code)).unwrap_or(500);
@@ -270,7 +275,12 @@ fn keep_tail(tail: &mut BytesMut, chunk: &[u8]) {
 // === an event stream ===
 
 impl Events {
-    async fn begin(line: &Line<'_>, upstream: Reply, added_usage: bool, seen: &mut Seen) -> Result<Beginning, Failed> {
+    async fn begin(
+        line: &Line<'_>,
+        upstream: Reply,
+        added_usage: bool,
+        seen: &mut Seen,
+    ) -> Result<Beginning, Box<Failed>> {
         let mut events = Events {
             head: reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?,
             upstream,
@@ -506,7 +516,7 @@ fn is_garbage(frame: &[u8]) -> bool {
 // === a refusal ===
 
 /// A provider's error: its meaning for us, and its own words for a client of its dialect, with our secrets and its addresses taken out.
-async fn refusal(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Failed {
+async fn refusal(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Box<Failed> {
     let status = upstream.status();
     let mut body = BytesMut::new();
     let whole = loop {

@@ -55,7 +55,12 @@ impl Questions {
 }
 
 /// Carry a question to a provider.
-pub async fn carry(line: &Line<'_>, asking: &Asking, questions: &Questions, seen: &mut Seen) -> Result<Whole, Failed> {
+pub async fn carry(
+    line: &Line<'_>,
+    asking: &Asking,
+    questions: &Questions,
+    seen: &mut Seen,
+) -> Result<Whole, Box<Failed>> {
     let mut replies = Vec::with_capacity(questions.bodies.len());
     let mut tokens: Option<u64> = None;
     for body in &questions.bodies {
@@ -118,7 +123,12 @@ impl Counting {
 }
 
 /// Count the tokens of a conversation: asked of the provider where it counts in its own way, else estimated here.
-pub async fn count(line: &Line<'_>, asking: &Asking, counting: &Counting, seen: &mut Seen) -> Result<Whole, Failed> {
+pub async fn count(
+    line: &Line<'_>,
+    asking: &Asking,
+    counting: &Counting,
+    seen: &mut Seen,
+) -> Result<Whole, Box<Failed>> {
     let counted = match counting {
         Counting::Here(counted) => *counted,
         Counting::There { counts, body } => {
@@ -136,7 +146,7 @@ async fn ask(
     to: Operation,
     body: &Spliced,
     seen: &mut Seen,
-) -> Result<(Bytes, Option<u64>), Failed> {
+) -> Result<(Bytes, Option<u64>), Box<Failed>> {
     let mut upstream = line.send(asking, body, seen).await?;
     if !matches!(upstream.status(), 200..=203) {
         return Err(bridge::refused(line, dialect::outbound(grammar(to)), upstream, seen).await);
@@ -166,7 +176,7 @@ pub fn grammar(of: Operation) -> Dialect {
     }
 }
 
-fn whole(body: Vec<u8>, usage: Option<crate::chat::Usage>, lost: Lost, estimated: bool) -> Result<Whole, Failed> {
+fn whole(body: Vec<u8>, usage: Option<crate::chat::Usage>, lost: Lost, estimated: bool) -> Result<Whole, Box<Failed>> {
     let body = Bytes::from(body);
     let head = || -> pingora::Result<ResponseHeader> {
         let mut head = ResponseHeader::build_no_case(200, Some(12))?;

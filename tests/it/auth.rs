@@ -19,7 +19,7 @@ const REVOKED: &str = "sk-revoked-0123456789abcdef";
 const EXPIRED: &str = "sk-expired-0123456789abcdef";
 
 /// Every kind of route, with a body that would be served.
-const ROUTES: [(&str, &str, &str); 12] = [
+const ROUTES: [(&str, &str, &str); 13] = [
     ("POST", "/v1/chat/completions", r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#),
     ("POST", "/v1/completions", r#"{"model":"gpt-4o-mini","prompt":"hi"}"#),
     ("POST", "/v1/embeddings", r#"{"model":"gpt-4o-mini","input":"hi"}"#),
@@ -27,6 +27,7 @@ const ROUTES: [(&str, &str, &str); 12] = [
     ("POST", "/openai/v1/chat/completions", r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#),
     ("GET", "/v1/models", ""),
     ("GET", "/v1/models/gpt-4o-mini", ""),
+    ("GET", "/api/v1/status", ""),
     ("GET", "/v1/files", ""),
     ("POST", "/v1/moderations", r#"{"input":"hi"}"#),
     ("GET", "/raw/up/models", ""),

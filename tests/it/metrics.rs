@@ -10,7 +10,7 @@ use tollgate::simulator::Reply;
 use crate::support::{Gateway, KEY, UPSTREAM_KEY, Upstream, client, gateway_to, upstream};
 
 /// Names of the contract. Those of features to come are declared without samples.
-const PROMISED: [&str; 17] = [
+const PROMISED: [&str; 20] = [
     "gen_ai_client_token_usage_total",
     "gen_ai_server_request_duration_seconds",
     "gen_ai_server_time_to_first_token_seconds",
@@ -20,6 +20,9 @@ const PROMISED: [&str; 17] = [
     "tollgate_overhead_seconds",
     "tollgate_upstream_attempts_total",
     "tollgate_breaker_state",
+    "tollgate_target_in_flight",
+    "tollgate_queue_waiting",
+    "tollgate_endpoint_up",
     "tollgate_limited_total",
     "tollgate_budget_remaining_usd",
     "tollgate_losses_total",

@@ -29,7 +29,7 @@ pub struct Timeouts {
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// Tries in all, the first one included. Default: 3, or one for each target where there are more.
+    /// Tries in all, the first one included. Default: one for each target.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: Option<u32>,
     /// What is worth another try: `connect` (no connection), `timeout` (no answer in time), `broken` (an answer that breaks off), a

@@ -62,7 +62,7 @@ pub struct UnclearRule {
     pub why: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
     /// `provider/model`.
     pub target: String,
@@ -184,6 +184,8 @@ impl Explained {
         let passed = plan.passed_over.iter();
         self.passed_over =
             passed.map(|over| PassedOver { target: over.target.clone(), why: over.why.to_string() }).collect();
+        // each account of a target is passed over for the same reason
+        self.passed_over.dedup();
         self.input_tokens = Some(input.0);
         self.max_output_tokens = max_output.map(|tokens| tokens.0);
         self.policy = Some(PolicyShown::new(&plan.policy, plan));

@@ -39,13 +39,12 @@ async fn tries_are_counted_and_the_wait_between_them_grows() {
 }
 
 #[tokio::test]
-async fn without_a_word_of_tries_a_single_target_has_three() {
-    // `attempts`, says the commented configuration: "default: 3, or one for each target where there are more"
+async fn without_a_word_of_tries_each_target_has_one() {
     let [a] = &some().await;
     let gateway = gateway(&[a], &format!("{}retry: {{backoff: 10ms}}\n", model(&["a/x"], ""))).await;
-    a.simulator.replies("x", [error(500, ""), error(503, ""), completion("at last")]);
+    a.simulator.replies("x", [error(500, ""), completion("at last")]);
     let answer = ask(&gateway, "m", false).await;
-    assert_eq!((answer.status, answer.way()), (200, ("a", "3")), "{}", answer.text);
+    assert_eq!((answer.status, answer.header("x-tollgate-attempts"), calls(a)), (500, "1", 1), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -27,6 +27,10 @@ const DESCRIPTION = 'The weather in a city.';
 
 // === who is asked ===
 
+let number = 0;
+// what the gateway learns of a model's limits from a refusal must not meet the next test
+const apart = (scenario) => (scenario.startsWith('error_') ? `${(number += 1)}--${scenario}` : scenario);
+
 const target = (name, dialect, provider, mount, model) => ({ name, dialect, provider, mount, model });
 const TARGETS = [
   target('anthropic', 'anthropic', 'anthropic', 'anthropic', 'claude-sonnet-4-5'),
@@ -47,7 +51,7 @@ const route = (sdk, to, through) => {
     lane: sdk.dialect === to.dialect ? 'splice' : 'bridge',
     name: `${sdk.name}-${through ? 'gateway' : 'direct'}-${to.name}`,
     ask: (scenario, ask = {}) =>
-      sdk.ask(client, `${through ? `${to.provider}/` : ''}${to.model}--${scenario}`, { text: 'Say hello.', ...ask }),
+      sdk.ask(client, `${through ? `${to.provider}/` : ''}${to.model}--${through ? apart(scenario) : scenario}`, { text: 'Say hello.', ...ask }),
   };
 };
 
