@@ -17,9 +17,9 @@ fn headers(text: &str) -> HeaderMap {
 }
 
 fn rates(text: &str) -> Rates {
-    let gate = Gate::default();
-    gate.learn(&headers(text), 200, None, clock());
-    gate.rates(clock())
+    let (gate, now) = (Gate::default(), clock());
+    gate.learn(&headers(text), 200, None, now);
+    gate.rates(now)
 }
 
 fn one(text: &str) -> Said {
