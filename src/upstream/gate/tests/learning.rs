@@ -55,6 +55,27 @@ async fn what_is_let_through_is_counted_down_and_time_fills_it_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_estimate_is_shared_between_input_and_output_where_they_are_limited_apart() {
+    let gate = Gate::default();
+    let told = headers(&[
+        ("anthropic-ratelimit-tokens-limit", "480000"),
+        ("anthropic-ratelimit-tokens-remaining", "480000"),
+        ("anthropic-ratelimit-input-tokens-limit", "400000"),
+        ("anthropic-ratelimit-input-tokens-remaining", "400000"),
+        ("anthropic-ratelimit-output-tokens-limit", "80000"),
+        ("anthropic-ratelimit-output-tokens-remaining", "80000"),
+    ]);
+    gate.learn(&told, 200, None, clock());
+    let mut passed = 0;
+    while gate.wait(&Admission::default(), 6_000, clock()).is_zero() && passed < 1000 {
+        let claim = Claim { key: 1, weight: 1, tokens: 6_000, deadline: clock() };
+        let _ = gate.enter(&Admission::default(), claim).await.unwrap();
+        passed += 1;
+    }
+    assert_eq!(passed, 80);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_late_raises_nothing() {
     for exact in [true, false] {
         let gate = Gate::default();
@@ -140,6 +161,28 @@ async fn one_burst_of_refusals_is_one_refusal() {
         ticket.learn(&HeaderMap::new(), 429, None, clock());
     }
     assert!(wait(&gate) <= Duration::from_millis(2100), "{:?}", wait(&gate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_of_what_was_let_through_before_lowers_the_room_only_once() {
+    let gate = Gate::default();
+    let mut tickets = Vec::new();
+    for _ in 0..100 {
+        tickets.push(pass(&gate).await);
+    }
+    for _ in 0..20 {
+        gate.learn(&HeaderMap::new(), 503, None, clock());
+        after(1_100).await;
+    }
+    drop(tickets);
+    let mut passed = Vec::new();
+    while gate.rates(clock()).in_flight < 200
+        && tokio::time::timeout(Duration::ZERO, pass(&gate)).await.is_ok_and(|t| {
+            passed.push(t);
+            true
+        })
+    {}
+    assert_eq!(passed.len(), 91);
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,9 +18,7 @@ struct Bounds {
 
 /// `rate`: calls a second that the upstream serves; `burst`: those it serves beyond that.
 async fn at_three_times(kind: Kind, counts: f64, (rate, burst): (f64, f64), bounds: Bounds) {
-    for (learns, lasting) in
-        [(Learns::FromTicket, QUICK), (Learns::FromTicket, SLOW), (Learns::FromGate, QUICK), (Learns::FromGate, SLOW)]
-    {
+    for (learns, lasting) in [(Learns::FromTicket, QUICK), (Learns::FromGate, SLOW)] {
         let rate = match kind {
             Kind::AtOnce { most } => f64::from(most) / ((lasting.0 + lasting.1) / 2.0 + 0.06),
             _ => rate,
