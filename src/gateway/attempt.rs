@@ -239,8 +239,10 @@ impl Line<'_> {
                 seen.first_byte.get_or_insert_with(|| self.flight.begun.elapsed());
                 seen.upstream_request_id = reply::upstream_request_id(&reply);
                 if let Some(head) = reply.session.response_header() {
-                    let asked_for = reply::retry_after(&reply);
-                    self.flight.track.gate.learn(&head.headers, head.status.as_u16(), asked_for, Instant::now());
+                    let status = head.status.as_u16();
+                    // what an overloaded provider asks for is the breaker's business
+                    let asked_for = reply::retry_after(&reply).filter(|_| status == 429);
+                    self.flight.track.gate.learn(&head.headers, status, asked_for, Instant::now());
                 }
                 Ok(reply)
             }

@@ -17,7 +17,7 @@ const RARE_TIME: f64 = 3.0;
 const BACK_A_LITTLE: f64 = 0.97;
 /// And so much more a second, once that is reached; faster the longer nothing is refused (see `eager`).
 const MORE: f64 = 0.01;
-/// A place more in so many seconds, once as many are taken as were served; faster likewise.
+/// A place more in so many seconds, once as many are taken as were served; faster likewise, and where there are many places.
 const PLACE: f64 = 10.0;
 const SLOWEST: f64 = 1.0 / 30.0;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub struct Adapt {
     streak: u32,
     /// Calls before it were let through before the last cut: that they are refused too is no news.
     cut: Number,
+    cut_at: Option<Instant>,
     tally: Tally,
 }
 
@@ -98,7 +99,7 @@ pub struct Refused {
 // === impl Adapt ===
 
 impl Adapt {
-    /// How long until a call may go when `ahead` calls go before it. Notes that somebody is held back, if so.
+    /// How long until the next call may go. Notes that somebody is held back, if so.
     pub fn hold(&mut self, now: Instant) -> Duration {
         if let Some(pace) = &mut self.pace {
             if !pace.bound && now.saturating_duration_since(pace.bound_at.max(pace.cut_at)) > FORGOTTEN {
@@ -147,7 +148,7 @@ impl Adapt {
 
     pub fn succeeded(&mut self, number: Number, now: Instant) {
         self.tally.count(now);
-        if number >= self.cut {
+        if !self.is_older(number, now) {
             self.streak = 0;
         }
         if let Some(pace) = &mut self.pace {
@@ -167,14 +168,14 @@ impl Adapt {
         if let Some(asked) = refused.retry_after {
             self.close(asked.min(LONGEST_ASKED), now);
         }
-        let again = self.cut > 0 && refused.number < self.cut;
+        let again = self.is_older(refused.number, now);
         if refused.status != 429 {
             self.crowd(&refused, again, now);
         }
         if again {
             return;
         }
-        self.cut = refused.next;
+        (self.cut, self.cut_at) = (refused.next, Some(now));
         self.streak = self.streak.saturating_add(1);
         // a refusal that the limits explain needs nothing else, unless they go on explaining it
         if refused.status == 429 && (!refused.explained || self.streak > 3) {
@@ -184,6 +185,12 @@ impl Adapt {
                 self.close(pause, now);
             }
         }
+    }
+
+    /// Whether a call was let through before the last cut. Of one without a number that is likely for a while.
+    fn is_older(&self, number: Number, now: Instant) -> bool {
+        let Some(cut_at) = self.cut_at else { return false };
+        if number == 0 { now.saturating_duration_since(cut_at) < PAUSE } else { number < self.cut }
     }
 
     fn cut_pace(&mut self, recent: f64, closed: Option<Instant>, now: Instant) -> Duration {
@@ -241,9 +248,9 @@ impl Pace {
         if missing <= 1e-6 { Duration::ZERO } else { seconds(missing / self.rate) }
     }
 
-    /// A fifth of a second's calls may go together.
+    /// A fifth of a second's calls may go together, once one has succeeded: until then one at a time.
     fn burst(&self) -> f64 {
-        (self.rate * 0.2).max(1.0)
+        if self.good == 0 { 1.0 } else { (self.rate * 0.2).max(1.0) }
     }
 
     fn settle(&mut self, now: Instant) {
@@ -315,6 +322,8 @@ impl Room {
     /// So many were served when one was refused. `again`: one of those that came with the last refused one; each says more exactly how many it
     /// is. `worked`: something has succeeded since the last cut.
     fn cut(&mut self, served: f64, again: bool, worked: bool, now: Instant) {
+        // more are under way than are let through now: refused for what was let through before, it says no more than the last one
+        let again = again || served >= self.limit + 1.0;
         let served = served.min(self.limit.max(1.0));
         if !again {
             (self.before, self.measured) = (self.peak, worked);
@@ -339,8 +348,10 @@ impl Room {
             // nor sooner than in eight rounds, so that few are refused where calls take long
             let round = 1.0 / self.limit.max(1.0);
             self.rounds += round;
-            let by_rounds = round * (0.125 + self.rounds * self.rounds / 1024.0).min(1.0);
-            self.limit += (passed / PLACE * eager(self.cut_at, now)).min(by_rounds);
+            let large = (self.limit / 20.0).max(1.0);
+            let by_rounds = round * large * (0.125 + self.rounds * self.rounds / 1024.0).min(1.0);
+            let by_time = passed * (self.limit * MORE).max(1.0 / PLACE) * eager(self.cut_at, now);
+            self.limit += by_time.min(by_rounds);
         }
     }
 }

@@ -131,9 +131,13 @@ async fn the_depth_is_a_bound_and_no_key_may_fill_it_for_the_others() {
     let displaced: Vec<bool> = flood.iter_mut().map(|waiting| poll(waiting).is_ready()).collect();
     assert_eq!(displaced, [false, false, true, true], "the last ones went");
 
-    // a third key has a share of one, and takes it from those with two
-    assert!(waits(&mut enter(&gate, &shallow, claim(3))));
-    assert_eq!(waiting(&gate), 3);
+    // a third key has a share of one, and takes it from one that has two
+    let mut third = enter(&gate, &shallow, claim(3));
+    assert!(waits(&mut third));
+    let gone: Vec<u64> = [&mut flood[1], &mut others[1]].into_iter().map(|last| u64::from(!waits(last))).collect();
+    assert_eq!(gone.iter().sum::<u64>(), 1);
+    assert!(now(&mut enter(&gate, &shallow, claim(1 + gone[1]))).is_err(), "there would be no end to it");
+    assert_eq!(waiting(&gate), 4);
     let none = Admission { depth: 0, ..ONE };
     assert!(now(&mut enter(&gate, &none, claim(9))).is_err());
 }

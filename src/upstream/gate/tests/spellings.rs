@@ -17,8 +17,7 @@ fn headers(text: &str) -> HeaderMap {
 }
 
 fn rates(text: &str) -> Rates {
-    let gate = Gate::default();
-    let now = clock();
+    let (gate, now) = (Gate::default(), clock());
     gate.learn(&headers(text), 200, None, now);
     gate.rates(now)
 }
