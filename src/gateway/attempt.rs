@@ -139,7 +139,7 @@ pub async fn begin(
     let mut outcome = Outcome { metrics: &shared.metrics, target: &asked.target, label: "cancelled" };
     // each read has a deadline of its own; this one is for what drips
     let first_token = deadline.min(flight.begun + asked.target.timeouts.first_token);
-    let answer = answer(shared, question, &asked, &flight, &mut seen, first_token);
+    let answer = answer(shared, question, &asked, &flight, &ticket, &mut seen, first_token);
     let answer = match tokio::time::timeout_at((first_token + SLACK).into(), answer).await {
         Ok(answer) => answer,
         Err(_) => Err(Failed::of(Error::new(Kind::UpstreamTimeout, "The provider did not answer in time."))),
@@ -150,7 +150,10 @@ pub async fn begin(
             drop(outcome);
             let first = seen.first_token.or(seen.first_byte).unwrap_or_else(|| flight.begun.elapsed());
             flight.first_token(first);
-            flight.succeeded();
+            // a stream can still break; but a probe's place is needed
+            if flight.is_probe() || matches!(answer, Beginning::Whole(_)) {
+                flight.succeeded();
+            }
             Ok(Begun { asked, flight, ticket, seen, answer })
         }
         Err(mut failed) => {
@@ -180,12 +183,13 @@ async fn answer(
     question: &Question<'_>,
     asked: &Asked,
     flight: &Flight,
+    ticket: &Ticket,
     seen: &mut Seen,
     deadline: Instant,
 ) -> Result<Beginning, Box<Failed>> {
     let target = &asked.target;
     let pace = Pace { idle: target.timeouts.idle, deadline };
-    let line = Line { shared, question, target, flight, pace, affinity: asked.affinity };
+    let line = Line { shared, question, target, flight, pace, affinity: asked.affinity, ticket };
     match &asked.speech {
         Speech::Splice { body, added_usage } => {
             let reply = line.send(&asked.asking, body, seen).await?;
@@ -209,6 +213,7 @@ pub struct Line<'a> {
     /// Until the first output.
     pub pace: Pace,
     pub affinity: Option<u64>,
+    pub ticket: &'a Ticket,
 }
 
 // === impl Line ===
@@ -242,7 +247,7 @@ impl Line<'_> {
                     let status = head.status.as_u16();
                     // what an overloaded provider asks for is the breaker's business
                     let asked_for = reply::retry_after(&reply).filter(|_| status == 429);
-                    self.flight.track.gate.learn(&head.headers, status, asked_for, Instant::now());
+                    self.ticket.learn(&head.headers, status, asked_for, Instant::now());
                 }
                 Ok(reply)
             }

@@ -159,7 +159,7 @@ pub async fn begin(
     let head = head(&reply).map_err(|e| Failed::of(flow::broken_head(e)))?;
     if !line.question.stream {
         let body = line.read_whole(&mut reply, REPLY_LIMIT, seen).await?;
-        splice::is_answer(line, outbound, &body)?;
+        is_answer(line, outbound, &body)?;
         let whole = whole(line, inbound, outbound, speech, head, &body)?;
         line.release(reply).await;
         return Ok(Beginning::Whole(whole));
@@ -181,7 +181,7 @@ pub async fn begin(
     if saying.upstream.is_type("application/json") {
         // a provider that answers whole although a stream was asked for
         let body = line.read_whole(&mut saying.upstream, REPLY_LIMIT, seen).await?;
-        splice::is_answer(line, outbound, &body)?;
+        is_answer(line, outbound, &body)?;
         let node = Node::parse_reply(&body).map_err(|e| Failed::of(garbled(e.into())))?;
         let response = outbound.decode_response(node, &origin).map_err(|e| Failed::of(garbled(e.into())))?;
         unfold(response).into_iter().for_each(|event| saying.writing.take(event));
@@ -194,6 +194,15 @@ pub async fn begin(
     }
     saying.begin(line, seen).await?;
     Ok(Beginning::Saying(Box::new(saying)))
+}
+
+/// Whether there is anything to say of a body.
+fn is_answer(line: &Line<'_>, outbound: &dyn Outbound, body: &[u8]) -> Result<(), Box<Failed>> {
+    splice::is_answer(line, outbound, body)?;
+    if crate::json::Object::scan(body).is_ok_and(|object| object.members.is_empty()) {
+        return Err(Failed::of(garbled(Garbled::new("an empty object"))));
+    }
+    Ok(())
 }
 
 /// A whole answer where a stream was asked for, said as one: the provider speaks the client's dialect.

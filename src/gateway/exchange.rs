@@ -257,9 +257,11 @@ async fn commit(
         Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await.map(|()| None),
         Beginning::Saying(saying) => saying.finish(shared, session, call, pace, opened).await,
     };
-    if let Some(failed) = call.error.as_ref().filter(|failed| failed.kind.blame() == Blame::Upstream) {
+    match call.error.as_ref().map(|failed| failed.kind) {
         // it broke behind its first output
-        flight.failed(failed.kind.label());
+        Some(kind) if kind.blame() == Blame::Upstream => drop(flight.failed(kind.label())),
+        _ if sent.is_ok() => drop(flight.succeeded()),
+        _ => {}
     }
     drop((flight, ticket));
     sent

@@ -381,11 +381,7 @@ impl<'a> Chase<'a> {
         tried.spent = !again;
         if again {
             let retry = &self.plan.policy.retry;
-            let wait = backoff(
-                retry,
-                tried.asked.saturating_sub(1),
-                crate::balance::mix(self.question.seed ^ u64::from(call.attempts)),
-            );
+            let wait = backoff(retry, tried.asked, crate::balance::mix(self.question.seed ^ u64::from(call.attempts)));
             let asked_for = failed.retry_after().unwrap_or_default();
             // longer than we would wait: the caller is told instead
             tried.spent = asked_for > retry.max_backoff;

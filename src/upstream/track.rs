@@ -265,6 +265,11 @@ impl Track {
 // === impl Flight ===
 
 impl Flight {
+    /// One of the few calls that find out whether the target works again.
+    pub fn is_probe(&self) -> bool {
+        self.leave == Leave::Probe
+    }
+
     /// The first output has come. What is said of it a second time is not heard.
     pub fn first_token(&self, after: Duration) {
         self.heard(after, Instant::now());

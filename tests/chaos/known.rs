@@ -26,6 +26,13 @@ const ALL: &[&str] = &["alone", "again", "group"];
 const KNOWN: &[Known] = &[
     Known {
         setups: ALL,
+        who: Who::Spliced,
+        mode: None,
+        faults: &["an empty object"],
+        why: "an object passes whatever is in it: the provider speaks the client's dialect",
+    },
+    Known {
+        setups: ALL,
         who: Who::Own(&[Family::Chat, Family::Anthropic]),
         mode: Some(Mode::Streamed),
         faults: &["stops without its end mark"],

@@ -247,7 +247,7 @@ fn picture(content: Value) -> Value {
 #[tokio::test]
 async fn a_picture_passes_over_a_target_that_cannot_see() {
     let [blind, sees]: [Upstream; 2] = some().await;
-    let rest = "models:\n  m: {targets: [{model: a/x, info: {vision: false, context: 3000}}, {model: b/x, priority: 2}]}\n  blind: {target: a/x, info: {vision: false}}\n";
+    let rest = "models:\n  m: {targets: [{model: a/x, info: {vision: false, context: 3000}}, {model: b/x, priority: 2}]}\n  blind: {targets: [a/x, a/y], info: {vision: false}}\n";
     let gateway = gateway(&[&blind, &sees], rest).await;
     let url = "data:image/png;base64,iVBORw0KGgo=";
     let parts =
