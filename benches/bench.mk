@@ -3,7 +3,7 @@
 BENCH_TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 BENCH_RUN = python3 benches/load/run.py --tollgate $(BENCH_TARGET)/dist/tollgate --load $(BENCH_TARGET)/bench-load/dist --run-dir $(BENCH_TARGET)/bench
 
-.PHONY: bench bench-quick bench-bridge bench-build bench-parts
+.PHONY: bench bench-quick bench-bridge bench-route bench-build bench-parts
 
 bench: bench-build ## Compare with nginx and a bare Pingora: all runs, 3 rounds (10 minutes)
 	$(BENCH_RUN) --rounds 3
@@ -13,6 +13,9 @@ bench-quick: bench-build ## The same in brief: 1 round (2 minutes)
 
 bench-bridge: bench-build ## What translating costs: the bridge lane beside the splice lane, 3 rounds (3 minutes)
 	$(BENCH_RUN) --rounds 3 --peers tollgate --runs b1,b64,bm1,bs50,bs500
+
+bench-route: bench-build ## What routing costs: a group of three beside one target, 1,000 models, 3 rounds (1 minute)
+	$(BENCH_RUN) --rounds 3 --peers tollgate --runs r1,r64
 
 bench-build:
 	cargo build --profile dist --locked

@@ -17,6 +17,8 @@ TURNS = [
 ]
 # the same body for a model that is reached in its own dialect, and for one that is reached over the bridge
 LANES = {"splice": "gpt-4o-mini", "bridge": "claude"}
+# the same body for a model with one target, and for a group of three
+PLANS = {"single": "gpt-4o-mini", "group": "smart"}
 SIZES = {"chat-1k": 1 << 10, "chat-100k": 100 << 10, "chat-1m": 1 << 20, "stream-1k": 1 << 10}
 
 
@@ -52,6 +54,7 @@ def write(folder):
     for lane, model in LANES.items():
         texts |= {f"chat-1k-{lane}": chat(1 << 10, False, model), f"stream-1k-{lane}": chat(1 << 10, True, model),
                   f"image-1m-{lane}": image(1 << 20, model)}
+    texts |= {f"chat-1k-{plan}": chat(1 << 10, False, model) for plan, model in PLANS.items()}
     files = {}
     for name, text in texts.items():
         files[name] = os.path.join(folder, name + ".json")

@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 KEY = "sk-bench-0123456789abcdef"
 ADMIN = "http://127.0.0.1:9111"
 
-WRK = ("c1", "c64", "d50", "k100", "m1", "inflight", "b1", "b64", "bm1")
+WRK = ("c1", "c64", "d50", "k100", "m1", "inflight", "b1", "b64", "bm1", "r1", "r64")
 RUNS = {
     # whole replies: connections, seconds, body, the provider's delay
     "c1": dict(connections=1, seconds=3, body="chat-1k"),
@@ -47,8 +47,11 @@ RUNS = {
     "bm1": dict(connections=8, seconds=4, body="image-1m", lanes=True),
     "bs50": dict(streams=50, ramp_ms=1000, chunks=100, gap_ms=50, deadline_s=15, lanes=True),
     "bs500": dict(streams=500, ramp_ms=1000, chunks=100, gap_ms=50, deadline_s=20, lanes=True),
+    # a model with one target and a group of three, with 1,000 models configured
+    "r1": dict(connections=1, seconds=3, body="chat-1k", plans=True),
+    "r64": dict(connections=64, seconds=5, body="chat-1k", plans=True),
 }
-PEER_RUNS = [run for run, options in RUNS.items() if not options.get("lanes")]
+PEER_RUNS = [run for run, options in RUNS.items() if not options.get("lanes") and not options.get("plans")]
 
 
 class Peer:
@@ -242,6 +245,14 @@ def measure_start(peer, files):
     return dict(ready_ms=table.med(times), rest_kib=process.memory_kib(peer.process.pid))
 
 
+def with_models(count):
+    """The configuration with so many models more."""
+    path = f"{run_dir()}/models-tollgate.yaml"
+    with open(f"{HERE}/tollgate.yaml") as template, open(path, "w") as out:
+        out.write(template.read() + "".join(f"  team-{i}: mock/gpt-4o-mini-{i}\n" for i in range(count)))
+    return path
+
+
 def measure_reload(peer):
     """POST /api/config/reload while the file changes from 1,000 models to 1,000 others."""
     path = f"{run_dir()}/reload.yaml"
@@ -291,9 +302,9 @@ def about(records, limit):
             f"CPU is the gateway's own.{busy}")
 
 
-def both_lanes(fleet, number):
-    """The gateway with either lane; the one that comes first comes second in the next round."""
-    lanes = list(bodies.LANES)
+def in_turns(fleet, number, lanes):
+    """The gateway with either lane or plan; the one that comes first comes second in the next round."""
+    lanes = list(lanes)
     return [(peer, lane) for peer in fleet if peer.name == "tollgate" for lane in lanes[number % 2:] + lanes[:number % 2]]
 
 
@@ -301,9 +312,10 @@ def run_all(options, files, mock, limit, out):
     fleet = peers(options)
     records = []
     try:
+        plans = any(RUNS[run].get("plans") for run in options.runs.split(","))
         for peer in list(fleet):
             if peer.command:
-                peer.start()
+                peer.start(with_models(1000) if plans and peer.name == "tollgate" else None)
             faults = check(peer, files)
             if peer.name == "tollgate" and any(RUNS[run].get("lanes") for run in options.runs.split(",")):
                 faults += check_lanes(peer, files)
@@ -318,8 +330,8 @@ def run_all(options, files, mock, limit, out):
                 fresh = RUNS[run].get("fresh")
                 if fresh and number > 0:
                     continue
-                lanes = RUNS[run].get("lanes")
-                for peer, lane in [(peer, None) for peer in order] if not lanes else both_lanes(fleet, number):
+                lanes = bodies.LANES if RUNS[run].get("lanes") else bodies.PLANS if RUNS[run].get("plans") else None
+                for peer, lane in [(peer, None) for peer in order] if not lanes else in_turns(fleet, number, lanes):
                     if fresh and not peer.command or run == "reload" and peer.name != "tollgate":
                         continue
                     if run == "start":

@@ -3,6 +3,7 @@ import statistics
 
 PEERS = ["direct", "nginx", "bare", "tollgate"]
 LANES = ["splice", "bridge"]
+PLANS = ["single", "group"]
 
 
 def med(values):
@@ -82,10 +83,10 @@ def ratio(values, base):
     return "-" if ours is None or theirs is None or theirs <= 0 else f"{ours / theirs:.2f}"
 
 
-def lane_rows(records):
-    """(label, digits, splice, bridge): the same body in either lane of the gateway."""
+def lane_rows(records, lanes):
+    """(label, digits, one, other): the same body in either lane of the gateway, or for either plan."""
     def of(run, value):
-        return [med([value(r) for r in records if r["run"] == run and r["peer"] == lane]) for lane in LANES]
+        return [med([value(r) for r in records if r["run"] == run and r["peer"] == lane]) for lane in lanes]
 
     def cpu(run):
         return of(run, lambda r: r.get("cpu_us"))
@@ -93,6 +94,15 @@ def lane_rows(records):
     def rate(run):
         return of(run, lambda r: r["r"]["calls"] * 1e6 / r["r"]["us"])
 
+    failed = ("failed calls or streams", 0, [sum(failures(r) for r in records if r["peer"] == lane) for lane in lanes])
+    if lanes == PLANS:
+        return [
+            ("CPU per call, 1 KB, 64 connections, µs", 1, cpu("r64")),
+            ("CPU per call, 1 KB, 1 connection, µs", 1, cpu("r1")),
+            ("calls per second, 1 KB, 64 connections", 0, rate("r64")),
+            ("latency, 1 connection, p50, µs", 0, of("r1", lambda r: r["r"]["p50"])),
+            failed,
+        ]
     return [
         ("CPU per call, 1 KB, 64 connections, µs", 1, cpu("b64")),
         ("CPU per call, 1 KB, 1 connection, µs", 1, cpu("b1")),
@@ -105,7 +115,7 @@ def lane_rows(records):
         ("latency, 1 connection, p99, µs", 0, of("b1", lambda r: r["r"]["p99"])),
         ("a chunk's way, 500 streams, p50, µs", 0, of("bs500", lambda r: r["r"]["way"]["p50"])),
         ("a chunk's way, 500 streams, p99, µs", 0, of("bs500", lambda r: r["r"]["way"]["p99"])),
-        ("failed calls or streams", 0, [sum(failures(r) for r in records if r["peer"] == lane) for lane in LANES]),
+        failed,
     ]
 
 
@@ -127,20 +137,21 @@ def peer_table(records, markdown):
     return lines_of(["", *peers, "to bare", "to nginx"], body, markdown)
 
 
-def lane_table(records, markdown):
+def lane_table(records, markdown, lanes):
     body = []
-    for label, digits, (splice, bridge) in lane_rows(records):
-        if splice is None or bridge is None:
+    for label, digits, (one, other) in lane_rows(records, lanes):
+        if one is None or other is None:
             continue
-        compared = ["", ""] if label.startswith("failed") else [number(bridge - splice, digits), f"{bridge / splice:.2f}" if splice else "-"]
-        body.append([label, number(splice, digits), number(bridge, digits), *compared])
-    return lines_of(["", *LANES, "added", "ratio"], body, markdown)
+        compared = ["", ""] if label.startswith("failed") else [number(other - one, digits), f"{other / one:.2f}" if one else "-"]
+        body.append([label, number(one, digits), number(other, digits), *compared])
+    return lines_of(["", *lanes, "added", "ratio"], body, markdown)
 
 
 def render(records, about, markdown):
     tables = []
     if any(r["peer"] in PEERS for r in records):
         tables.append(peer_table(records, markdown))
-    if any(r["peer"] in LANES for r in records):
-        tables.append(lane_table(records, markdown))
+    for lanes in (LANES, PLANS):
+        if any(r["peer"] in lanes for r in records):
+            tables.append(lane_table(records, markdown, lanes))
     return "\n\n".join("\n".join(lines) for lines in tables) + "\n\n" + about + "\n"

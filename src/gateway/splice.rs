@@ -54,6 +54,8 @@ pub struct Events {
     spoke: bool,
     /// The dialect has an event that nothing follows.
     marked: bool,
+    /// And `[DONE]` may stand behind it.
+    doubly: bool,
     /// An event came that nobody can read: behind what came before it, the stream is broken.
     unreadable: bool,
     /// The reply has ended.
@@ -289,6 +291,7 @@ impl Events {
             fault: None,
             spoke: false,
             marked: line.operation() != Operation::GenerateContent,
+            doubly: line.operation() == Operation::Responses,
             unreadable: false,
             done: false,
         };
@@ -332,7 +335,7 @@ impl Events {
 
     /// Cut a chunk into frames, look at each, and give back what goes to the client.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
-        let Events { tap, frames, fault, cut, spoke, marked, .. } = self;
+        let Events { tap, frames, fault, cut, spoke, marked, doubly, .. } = self;
         let mut unreadable = false;
         let (len, whole, untouched) = (chunk.len(), chunk.clone(), frames.between());
         let mut changed = false;
@@ -340,7 +343,8 @@ impl Events {
             .push(chunk, |frame| {
                 let object = memchr::memchr(b'{', &frame).is_some();
                 *spoke |= object;
-                if *marked && object && tap.seen().ended {
+                // (some vendors write `[DONE]` behind the last event of a responses stream)
+                if *marked && tap.seen().ended && (object || !*doubly) {
                     // nothing stands behind the end of a stream
                     changed = true;
                     return;

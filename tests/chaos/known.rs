@@ -27,7 +27,14 @@ const KNOWN: &[Known] = &[
     Known {
         setups: ALL,
         who: Who::Spliced,
-        mode: None,
+        mode: Some(Mode::Whole),
+        faults: &["an empty object"],
+        why: "an object passes whatever is in it: the provider speaks the client's dialect",
+    },
+    Known {
+        setups: ALL,
+        who: Who::Own(&[Family::Responses, Family::Gemini]),
+        mode: Some(Mode::Streamed),
         faults: &["an empty object"],
         why: "an object passes whatever is in it: the provider speaks the client's dialect",
     },
