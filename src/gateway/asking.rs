@@ -19,6 +19,7 @@ use crate::id::RequestId;
 use crate::json::{Paths, ScanError, Spliced, Wrong};
 use crate::provider::{self, Answer};
 use crate::route::{self, Target, Way};
+use crate::upstream::AGENT;
 
 /// Client fields that are sent on whatever the lane. All others stay here: an allow-list, since a provider may give meaning to any name.
 const TRACED: [&str; 4] = ["x-client-request-id", "traceparent", "tracestate", "baggage"];
@@ -28,7 +29,6 @@ const OPENAI: [&str; 2] = ["idempotency-key", "openai-beta"];
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const AWS_EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 
 /// So many of a client's features in trial are told as lost.
 const BETAS: usize = 32;

@@ -246,7 +246,7 @@ impl Line<'_> {
                 if let Some(head) = reply.session.response_header() {
                     let status = head.status.as_u16();
                     // what an overloaded provider asks for is the breaker's business
-                    let asked_for = reply::retry_after(&reply).filter(|_| status == 429);
+                    let asked_for = if status == 429 { reply::retry_after(&reply) } else { None };
                     self.ticket.learn(&head.headers, status, asked_for, Instant::now());
                 }
                 Ok(reply)

@@ -6,7 +6,6 @@ use pingora_proxy::Session;
 
 use super::asking::{Question, Said, book, in_one_piece, manners, misfit, unreadable};
 use super::attempt::{Beginning, Failed, Line, Seen, Whole};
-use super::exchange::client_gone;
 use super::flow::{self, Ended, Heartbeat, OpenStream, Pace};
 use super::proxy::Shared;
 use super::{reply, splice};
@@ -28,8 +27,6 @@ use crate::upstream::Reply;
 
 /// Largest whole reply that is translated.
 pub const REPLY_LIMIT: usize = 64 * 1024 * 1024;
-/// So much of a stream without output is held back.
-const HELD: usize = 256 * 1024;
 
 /// Said to a target that takes up a broken answer.
 const GO_ON: &str =
@@ -61,7 +58,8 @@ pub struct Saying {
 struct Writing {
     encoder: Box<dyn StreamEncoder>,
     undoing: Undoing,
-    head: ResponseHeader,
+    /// Until it is sent.
+    head: Option<ResponseHeader>,
     out: Vec<u8>,
     /// The first output has come.
     began: bool,
@@ -267,7 +265,7 @@ impl Saying {
                 Some(chunk) => self.push(chunk).map_err(Failed::of)?,
                 None => self.end().map_err(Failed::of)?,
             }
-            if self.writing.began || self.writing.failed.is_some() || self.writing.out.len() > HELD {
+            if self.writing.began || self.writing.failed.is_some() || self.writing.out.len() > flow::HELD {
                 break;
             }
         }
@@ -363,11 +361,12 @@ impl Saying {
 
     /// Say what comes until the stream ends. `Err` when it broke.
     async fn forward(&mut self, session: &mut Session, call: &mut Call, pace: Pace, opened: bool) -> Result<()> {
-        if !opened {
-            self.open(session, call).await?;
+        if let Some(head) = self.writing.head.take().filter(|_| !opened) {
+            self.open(session, call, head).await?;
         }
         let every = call.snapshot.server.heartbeat;
         let mut heartbeat = (!every.is_zero()).then(|| Heartbeat::new(every));
+        let alive = Bytes::from_static(self.writing.encoder.heartbeat());
         loop {
             if let Some(error) = &self.writing.failed {
                 if self.writing.said.is_some() {
@@ -387,7 +386,13 @@ impl Saying {
                 }
             }
             let pace = if self.writing.ended { pace.shortly() } else { pace };
-            match self.next(session, call, pace, heartbeat.as_mut()).await? {
+            let chunk = match &mut heartbeat {
+                Some(heartbeat) => {
+                    flow::read_chunk_alive(session, call, &mut self.upstream, pace, heartbeat, &alive).await?
+                }
+                None => flow::read_chunk(session, call, &mut self.upstream, pace).await?,
+            };
+            match chunk {
                 Some(chunk) => self.push(chunk)?,
                 None => self.end()?,
             }
@@ -397,9 +402,7 @@ impl Saying {
         }
     }
 
-    async fn open(&mut self, session: &mut Session, call: &mut Call) -> Result<()> {
-        let empty = ResponseHeader::build_no_case(200, None).map_err(flow::broken_head)?;
-        let mut head = std::mem::replace(&mut self.writing.head, empty);
+    async fn open(&mut self, session: &mut Session, call: &mut Call, mut head: ResponseHeader) -> Result<()> {
         head.insert_header(http::header::CONTENT_TYPE, media_type(self.form)).map_err(flow::broken_head)?;
         head.insert_header(http::header::CACHE_CONTROL, "no-cache").map_err(flow::broken_head)?;
         flow::stream_head(session, call, head).await
@@ -408,38 +411,6 @@ impl Saying {
     async fn flush(&mut self, session: &mut Session, call: &mut Call, end: bool) -> Result<()> {
         let bytes = Bytes::from(std::mem::take(&mut self.writing.out));
         flow::write(session, call, (!bytes.is_empty()).then_some(bytes), end).await
-    }
-
-    /// The next bytes of a stream; a heartbeat goes out while there are none.
-    async fn next(
-        &mut self,
-        session: &mut Session,
-        call: &mut Call,
-        pace: Pace,
-        heartbeat: Option<&mut Heartbeat>,
-    ) -> Result<Option<Bytes>> {
-        let Some(heartbeat) = heartbeat else {
-            return flow::read_chunk(session, call, &mut self.upstream, pace).await;
-        };
-        let begun = std::time::Instant::now();
-        self.upstream.session.set_read_timeout(Some(pace.next(begun)?));
-        let mut reading = std::pin::pin!(self.upstream.session.read_response_body());
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                chunk = &mut reading => chunk.map_err(flow::broken),
-                gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
-                () = &mut heartbeat.timer => {
-                    if heartbeat.due() {
-                        let alive = Bytes::from_static(self.writing.encoder.heartbeat());
-                        flow::write(session, call, Some(alive), false).await?;
-                    }
-                    continue;
-                }
-            };
-            call.waited += begun.elapsed();
-            return chunk;
-        }
     }
 }
 
@@ -456,7 +427,7 @@ impl Writing {
         Writing {
             encoder: inbound.stream_encoder(to),
             undoing: Undoing::new(undo),
-            head,
+            head: Some(head),
             out: Vec::new(),
             began: false,
             ended: false,

@@ -65,8 +65,14 @@ pub async fn run(
         // some refusals have a model of their own that is asked instead, once
         if let Some(model) = error.and_then(|error| instead(&plan.policy.fallback, error)).filter(|_| !fell_back) {
             fell_back = true;
-            plan = self::plan(shared, session, call, &question, &envelope, Some(model.as_str()))?;
-            continue;
+            match self::plan(shared, session, call, &question, &envelope, Some(model.as_str())) {
+                Ok(instead) => {
+                    plan = instead;
+                    continue;
+                }
+                // the refusal itself is told then
+                Err(error) => tracing::warn!("fallback model {}: {error}", model.as_str()),
+            }
         }
         match pursued {
             Ok(Pursued::Begun(begun)) => break begun,
@@ -108,9 +114,9 @@ async fn go_on(
         if let (Some(provider), Some(model)) = (&call.provider, &call.upstream_model) {
             call.tried.push(Tried::new(provider, model, "broken_off".to_owned()));
         }
-        let error = || Error::new(Kind::UpstreamFailed, "The provider broke off its answer.");
         if plan.targets.is_empty() {
-            return broken_off(session, call, question, error()).await;
+            let error = Error::new(Kind::UpstreamFailed, "The provider broke off its answer.");
+            return broken_off(session, call, question, error).await;
         }
         let again = question.with(said);
         let mut client = Client::new(&again, call.snapshot.server.heartbeat);
@@ -146,7 +152,9 @@ fn question<'a>(session: &Session, call: &Call, inquiry: &'a Inquiry, envelope: 
 /// A number that looks random and differs from call to call.
 fn seed(id: &crate::id::RequestId) -> u64 {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    id.as_str().bytes().fold(u64::from(nanos), |seed, byte| balance::mix(seed ^ u64::from(byte)))
+    let mut hash = balance::Hash::new(u64::from(nanos));
+    hash.bytes(id.as_str().as_bytes());
+    hash.finish()
 }
 
 /// The targets, in order. `instead`: a model that the configuration puts in the place of the one that was asked for.
@@ -245,8 +253,7 @@ async fn commit(
     let timeouts = asked.target.timeouts;
     let pace = Pace { idle: timeouts.idle, deadline: call.started + timeouts.total };
     let sent = match answer {
-        Beginning::Whole(whole) if opened => {
-            drop(whole);
+        Beginning::Whole(_) if opened => {
             let error = Error::new(Kind::UpstreamFailed, "The provider answered whole where a stream was asked for.");
             broken_off(session, call, question, error).await.map(|()| None)
         }
@@ -257,11 +264,12 @@ async fn commit(
         Beginning::Events(events) => events.finish(shared, session, call, pace, opened).await.map(|()| None),
         Beginning::Saying(saying) => saying.finish(shared, session, call, pace, opened).await,
     };
-    match call.error.as_ref().map(|failed| failed.kind) {
-        // it broke behind its first output
-        Some(kind) if kind.blame() == Blame::Upstream => drop(flight.failed(kind.label())),
-        _ if sent.is_ok() => drop(flight.succeeded()),
-        _ => {}
+    match (&sent, call.error.as_ref().map(|failed| failed.kind)) {
+        // it broke behind its first output, whether the client was told or another target goes on
+        (Ok(Some(_)), _) => drop(flight.failed("broken_off")),
+        (_, Some(kind)) if kind.blame() == Blame::Upstream => drop(flight.failed(kind.label())),
+        (Ok(None), _) => drop(flight.succeeded()),
+        (Err(_), _) => {}
     }
     drop((flight, ticket));
     sent

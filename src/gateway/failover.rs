@@ -20,6 +20,7 @@ use super::exchange::client_gone;
 use super::flow::{self, Heartbeat};
 use super::proxy::Shared;
 use super::{bridge, splice};
+use crate::balance;
 use crate::call::{Call, Tried};
 use crate::config::policy::HedgeAfter;
 use crate::dialect;
@@ -279,7 +280,12 @@ impl<'a> Chase<'a> {
     fn claim(&self, call: &Call) -> Claim {
         let key = call.key.as_ref();
         Claim {
-            key: key.map_or(0, |key| crate::balance::mix(Arc::as_ptr(key) as usize as u64)),
+            // by its name, which a reload leaves as it is
+            key: key.map_or(0, |key| {
+                let mut hash = balance::Hash::new(0);
+                hash.bytes(key.name.as_str().as_bytes());
+                hash.finish()
+            }),
             weight: key.map_or(1, |key| key.weight),
             tokens: estimate(self.envelope),
             deadline: self.deadline,
@@ -381,7 +387,7 @@ impl<'a> Chase<'a> {
         tried.spent = !again;
         if again {
             let retry = &self.plan.policy.retry;
-            let wait = backoff(retry, tried.asked, crate::balance::mix(self.question.seed ^ u64::from(call.attempts)));
+            let wait = backoff(retry, tried.asked, balance::mix(self.question.seed ^ u64::from(call.attempts)));
             let asked_for = failed.retry_after().unwrap_or_default();
             // longer than we would wait: the caller is told instead
             tried.spent = asked_for > retry.max_backoff;
@@ -478,7 +484,7 @@ impl<'a> Client<'a> {
         }
         let alive = match dialect::inbound(self.question.inquiry.operation) {
             Some(inbound) => Bytes::from_static(inbound.stream_encoder(&self.question.reply_to()).heartbeat()),
-            None => splice::HEARTBEAT,
+            None => splice::HEARTBEAT.clone(),
         };
         flow::write(session, call, Some(alive), false).await
     }

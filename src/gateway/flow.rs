@@ -17,6 +17,9 @@ use crate::upstream::Reply;
 /// Most of a provider's error body that is read; the rest says nothing a client needs.
 pub const ERROR_LIMIT: usize = 64 * 1024;
 
+/// So much of an answer is held back until it is whole, or its first output has come.
+pub const HELD: usize = 256 * 1024;
+
 /// A provider that has ended its stream gets this long to end its reply.
 const AFTER_END: Duration = Duration::from_secs(1);
 
@@ -121,6 +124,35 @@ pub async fn read_chunk(
     chunk
 }
 
+/// The same, with a word for the client whenever it has heard nothing for a while.
+pub async fn read_chunk_alive(
+    session: &mut Session,
+    call: &mut Call,
+    upstream: &mut Reply,
+    pace: Pace,
+    heartbeat: &mut Heartbeat,
+    alive: &Bytes,
+) -> Result<Option<Bytes>> {
+    let begun = Instant::now();
+    upstream.session.set_read_timeout(Some(pace.next(begun)?));
+    let mut reading = std::pin::pin!(upstream.session.read_response_body());
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = &mut reading => chunk.map_err(broken),
+            gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
+            () = &mut heartbeat.timer => {
+                if heartbeat.due() {
+                    write(session, call, Some(alive.clone()), false).await?;
+                }
+                continue;
+            }
+        };
+        call.waited += begun.elapsed();
+        return chunk;
+    }
+}
+
 /// The next bytes of the reply, for a try that the client knows nothing of.
 pub async fn next_chunk(upstream: &mut Reply, pace: Pace) -> Result<Option<Bytes>> {
     upstream.session.set_read_timeout(Some(pace.next(Instant::now())?));
@@ -197,7 +229,7 @@ pub async fn write(session: &mut Session, call: &mut Call, bytes: Option<Bytes>,
     written.map_err(|e| client_gone(Err(e)))
 }
 
-pub fn broken(error: Box<pingora::Error>) -> Error {
+fn broken(error: Box<pingora::Error>) -> Error {
     match error.etype() {
         pingora::ErrorType::ReadTimedout => {
             Error::new(Kind::UpstreamTimeout, "The provider fell silent in the middle of its answer.")

@@ -1,15 +1,14 @@
 //! The splice lane: the reply is forwarded as it comes, with a tap beside it. First up to its first output, so that nothing has reached the
 //! client when a target fails; then to its end.
 
-use std::time::Instant;
-
 use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::attempt::{Beginning, Failed, How, Line, Seen, Whole};
-use super::exchange::client_gone;
-use super::flow::{self, ERROR_LIMIT, Ended, Heartbeat, OpenStream, Pace, broken, broken_head, read_chunk, write};
+use super::flow::{
+    self, ERROR_LIMIT, Ended, HELD, Heartbeat, OpenStream, Pace, broken_head, read_chunk, read_chunk_alive, write,
+};
 use super::proxy::Shared;
 use super::{bridge, reply, task};
 use crate::call::{Call, Lost};
@@ -22,13 +21,11 @@ use crate::error::{Error, Kind, Refused, Result};
 use crate::json::Object;
 use crate::upstream::Reply;
 
-/// So much of an answer is held back until it is whole, or its first output has come.
-const HELD: usize = 256 * 1024;
 /// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
 const KEPT: usize = HELD;
 const TAIL: usize = 16 * 1024;
 /// Keeps proxies on the way from closing a silent stream; every SSE reader skips comments.
-pub const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+pub static HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// A reply on its way that is too large to be held.
 pub struct Passing {
@@ -40,7 +37,8 @@ pub struct Passing {
 
 /// An event stream on its way.
 pub struct Events {
-    head: ResponseHeader,
+    /// Until it is sent.
+    head: Option<ResponseHeader>,
     upstream: Reply,
     tap: Box<dyn Tap>,
     frames: Frames,
@@ -281,7 +279,7 @@ impl Events {
         seen: &mut Seen,
     ) -> Result<Beginning, Box<Failed>> {
         let mut events = Events {
-            head: reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?,
+            head: Some(reply::from_upstream(&upstream).map_err(|e| Failed::of(broken_head(e)))?),
             upstream,
             tap: dialect::tap(line.operation(), added_usage),
             frames: Frames::default(),
@@ -436,9 +434,7 @@ impl Events {
 
     /// Forward frames until the stream ends. `Err` when it broke.
     async fn forward(&mut self, session: &mut Session, call: &mut Call, pace: Pace, opened: bool) -> Result<()> {
-        let empty = ResponseHeader::build_no_case(200, None).map_err(broken_head)?;
-        let head = std::mem::replace(&mut self.head, empty);
-        if !opened {
+        if let Some(head) = self.head.take().filter(|_| !opened) {
             flow::stream_head(session, call, head).await?;
         }
         let every = call.snapshot.server.heartbeat;
@@ -452,7 +448,14 @@ impl Events {
                 return Err(error.code("upstream_garbled"));
             }
             let pace = if self.tap.seen().ended { pace.shortly() } else { pace };
-            let ready = match self.next(session, call, pace, heartbeat.as_mut()).await? {
+            // a word only ever goes out between two frames
+            let chunk = match heartbeat.as_mut().filter(|_| self.frames.between()) {
+                Some(heartbeat) => {
+                    read_chunk_alive(session, call, &mut self.upstream, pace, heartbeat, &HEARTBEAT).await?
+                }
+                None => read_chunk(session, call, &mut self.upstream, pace).await?,
+            };
+            let ready = match chunk {
                 Some(chunk) => self.take(chunk)?,
                 None => {
                     let ended = self.end();
@@ -474,37 +477,6 @@ impl Events {
             }
         }
         Ok(())
-    }
-
-    /// The next bytes of a stream; a heartbeat goes out between frames while there are none.
-    async fn next(
-        &mut self,
-        session: &mut Session,
-        call: &mut Call,
-        pace: Pace,
-        heartbeat: Option<&mut Heartbeat>,
-    ) -> Result<Option<Bytes>> {
-        let Some(heartbeat) = heartbeat.filter(|_| self.frames.between()) else {
-            return read_chunk(session, call, &mut self.upstream, pace).await;
-        };
-        let begun = Instant::now();
-        self.upstream.session.set_read_timeout(Some(pace.next(begun)?));
-        let mut reading = std::pin::pin!(self.upstream.session.read_response_body());
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                chunk = &mut reading => chunk.map_err(broken),
-                gone = session.downstream_session.read_body_or_idle(true) => Err(client_gone(gone)),
-                () = &mut heartbeat.timer => {
-                    if heartbeat.due() {
-                        write(session, call, Some(HEARTBEAT), false).await?;
-                    }
-                    continue;
-                }
-            };
-            call.waited += begun.elapsed();
-            return chunk;
-        }
     }
 }
 

@@ -19,3 +19,6 @@ pub use attempt::{Failure, FailureKind, Reply};
 pub use credential::{Body, Credentials, Proof, Sent};
 pub use peers::{Place, Upstreams};
 pub use pool::{Condition, EndpointShown};
+
+/// How the gateway calls itself to providers.
+pub const AGENT: http::HeaderValue = http::HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use http::HeaderValue;
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::ALPN;
@@ -19,10 +18,10 @@ use crate::config::policy::Health;
 use crate::config::snapshot::{HttpVersion, Provider};
 use crate::error::BoxError;
 use crate::json::Spliced;
+use crate::upstream::AGENT;
 use crate::upstream::attempt;
 use crate::upstream::peers::Within;
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
 /// Mixed into the key of connections, so that calls never get one of ours.
 const APART: u64 = 0x6865_616c_7468;
 /// An HTTP/2 connection is closed by Pingora, when it is idle for so long.

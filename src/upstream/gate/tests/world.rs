@@ -266,7 +266,7 @@ pub async fn run(
     figures
 }
 
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "one call knows all of its world")]
 async fn one(
     gate: Rc<Gate>,
     upstream: Rc<RefCell<Upstream>>,
