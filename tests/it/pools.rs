@@ -120,17 +120,22 @@ async fn gateway(replicas: &[&Replica], rest: &str) -> Gateway {
     Gateway::start(&config(&endpoints, rest), &[]).await
 }
 
-/// So many calls one after the other by so many at once: the statuses.
+/// So many calls one after the other by so many at once, each of another conversation: the statuses.
 async fn calls(gateway: &Gateway, workers: usize, each: usize) -> Vec<u16> {
     let client = client();
-    let work = (0..workers).map(|_| async {
-        let mut statuses = Vec::new();
-        for _ in 0..each {
-            let answer = gateway.chat(&client, "gpt-4o-mini", false).send().await.expect("an answer");
-            statuses.push(answer.status().as_u16());
-            answer.bytes().await.expect("whole");
+    let work = (0..workers).map(|worker| {
+        let client = &client;
+        async move {
+            let mut statuses = Vec::new();
+            for turn in 0..each {
+                let call =
+                    gateway.chat(client, "gpt-4o-mini", false).header("x-session-id", format!("{worker}-{turn}"));
+                let answer = call.send().await.expect("an answer");
+                statuses.push(answer.status().as_u16());
+                answer.bytes().await.expect("whole");
+            }
+            statuses
         }
-        statuses
     });
     futures_util::future::join_all(work).await.concat()
 }
@@ -199,7 +204,7 @@ async fn an_endpoint_that_is_dead_costs_nobody_a_call() {
         assert!(statuses.len() == 90 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
         let log = gateway.log_of(90).await;
         assert!(log.iter().all(|line| line["attempts"] == 1), "and nobody an attempt");
-        assert!(gateway.stderr().contains(&format!("endpoint {nobody} is left out for 1s")), "{}", gateway.stderr());
+        says(&gateway, &format!("endpoint {nobody} is left out for 1s")).await;
         // the opaque lane goes the same ways
         for _ in 0..12 {
             let path = gateway.url("/raw/up/models");
