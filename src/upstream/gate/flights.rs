@@ -36,7 +36,7 @@ struct Flight {
     tokens: u64,
     /// All that was let through up to this one.
     through: Load,
-    /// Of that, what had no answer then.
+    /// Of that, what had no answer then: the provider may have counted it later.
     before: Load,
     answered: bool,
     ended: bool,
@@ -90,8 +90,8 @@ impl Flights {
         self.mark(answered, true, false);
         let since = if number.is_some() { Some(answered) } else { self.oldest_under_way().map(|n| n.min(answered)) };
         let missing = since.and_then(|since| self.get(since)).map(|flight| Load {
-            calls: self.total.calls - flight.through.calls + flight.before.calls.min(self.unanswered.calls),
-            tokens: self.total.tokens - flight.through.tokens + flight.before.tokens.min(self.unanswered.tokens),
+            calls: self.total.calls - flight.through.calls + flight.before.calls,
+            tokens: self.total.tokens - flight.through.tokens + flight.before.tokens,
         });
         // nobody is under way: there is nothing that could be missing
         let missing = if self.open.is_empty() { Some(Load::default()) } else { missing };

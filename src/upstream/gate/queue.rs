@@ -2,8 +2,13 @@
 //!
 //! Start-time fair queueing (Goyal, Vin, Cheng 1996): a line stands at a mark, its turn moves the mark on by cost over weight, and the line with
 //! the lowest mark is next. A line that comes back stands where it stood, or where the turns are now if that is later: nobody saves up turns.
+//!
+//! Places are shared by weight as well, between the keys that had to wait lately. What such a key has not taken of its share is kept for it, so
+//! that it need not take a place from one that waits, who would hear late that it waited in vain. Only a key that has just come does, for
+//! none was kept for it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use super::limits::Load;
 
@@ -13,6 +18,10 @@ const TURN: u64 = 1 << 20;
 pub const USUAL: u64 = 100;
 /// Empty lines are remembered up to so many beyond the waiting ones, for where they stood.
 const SPARE: usize = 256;
+/// A key that asked within this will ask again.
+const LATELY: Duration = Duration::from_secs(2);
+/// A key that came within this has just come.
+const JUST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Queue<W> {
@@ -23,8 +32,6 @@ pub struct Queue<W> {
     now: u64,
     len: usize,
     tokens: u64,
-    /// Of all lines with somebody in them.
-    weights: u64,
     next_id: u64,
 }
 
@@ -36,6 +43,9 @@ struct Line<W> {
     tokens: u64,
     /// Sum of those who wait.
     cost: u64,
+    /// Since when it asks, without a long pause.
+    came: Instant,
+    asked: Instant,
 }
 
 #[derive(Debug)]
@@ -46,11 +56,20 @@ pub struct Waiting<W> {
     pub waiter: W,
 }
 
+/// Whether a newcomer may stand in line.
+#[derive(Debug)]
+pub enum Place<W> {
+    Free,
+    /// This one has lost its own for it.
+    Of(Waiting<W>),
+    None,
+}
+
 // === impl Queue ===
 
 impl<W> Default for Queue<W> {
     fn default() -> Self {
-        Queue { lines: HashMap::default(), turns: BTreeSet::new(), now: 0, len: 0, tokens: 0, weights: 0, next_id: 0 }
+        Queue { lines: HashMap::default(), turns: BTreeSet::new(), now: 0, len: 0, tokens: 0, next_id: 0 }
     }
 }
 
@@ -97,19 +116,17 @@ impl<W> Queue<W> {
     }
 
     /// Stand in line. The number with which to leave it again.
-    pub fn push(&mut self, key: u64, weight: u32, tokens: u64, cost: u64, waiter: W) -> u64 {
+    pub fn push(&mut self, key: u64, weight: u32, tokens: u64, cost: u64, waiter: W, now: Instant) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
-        self.forget();
-        let line = self.lines.entry(key).or_insert_with(Line::new);
+        self.forget(now);
+        let line = self.lines.entry(key).or_insert_with(|| Line::new(now));
         if line.waiting.is_empty() {
             line.mark = line.mark.max(self.now);
             self.turns.insert((line.mark, key));
-        } else {
-            self.weights -= u64::from(line.weight);
         }
         line.weight = weight.max(1);
-        self.weights += u64::from(line.weight);
+        line.asks(now);
         line.waiting.push_back(Waiting { id, tokens, cost, waiter });
         line.tokens = line.tokens.saturating_add(tokens);
         line.cost += cost;
@@ -152,20 +169,31 @@ impl<W> Queue<W> {
         Some(left)
     }
 
-    /// Make place for a newcomer when `depth` are waiting: the last of the line most over its share, if the newcomer's has less than its own.
-    pub fn displace(&mut self, key: u64, weight: u32, depth: u32) -> Option<Waiting<W>> {
-        let own = self.lines.get(&key).filter(|line| !line.waiting.is_empty());
-        let (own_len, own_weight) = own.map_or((0, weight.max(1)), |line| (line.waiting.len(), line.weight));
-        let weights = self.weights + if own.is_some() { 0 } else { u64::from(own_weight) };
+    /// A place for a newcomer where so many may wait.
+    pub fn place(&mut self, key: u64, weight: u32, depth: u32, now: Instant) -> Place<W> {
+        self.forget(now);
+        let own = self.lines.entry(key).or_insert_with(|| Line::new(now));
+        own.weight = weight.max(1);
+        own.asks(now);
+        let (own_len, own_weight, just_came) = (own.waiting.len(), own.weight, own.has_just_come(now));
+        let counts = || self.lines.iter().filter(|(_, line)| !line.waiting.is_empty() || line.asked_lately(now));
+        let weights: u64 = counts().map(|(_, line)| u64::from(line.weight)).sum();
         let share = |weight: u32| (f64::from(depth) * f64::from(weight) / weights.max(1) as f64).max(1.0);
-        if (own_len + 1) as f64 > share(own_weight) {
-            return None;
-        }
         let over = |line: &Line<W>| line.waiting.len() as f64 - share(line.weight);
+        let free = (depth as usize).saturating_sub(self.len) as f64;
+        let others = counts().filter(|(other, _)| **other != key);
+        let kept: f64 = others.map(|(_, line)| (-over(line)).max(0.0)).sum();
+        let is_over = (own_len + 1) as f64 > share(own_weight);
+        if free >= 1.0 + if is_over { kept } else { 0.0 } {
+            return Place::Free;
+        }
+        if is_over || !just_came {
+            return Place::None;
+        }
         let lines = self.turns.iter().filter_map(|(_, other)| Some((*other, self.lines.get(other)?)));
-        let (most, line) = lines.max_by(|a, b| over(a.1).total_cmp(&over(b.1))).filter(|(_, line)| over(line) > 0.0)?;
-        let last = line.waiting.back()?.id;
-        self.remove(most, last)
+        let most = lines.max_by(|a, b| over(a.1).total_cmp(&over(b.1))).filter(|(_, line)| over(line) > 0.0);
+        let last = most.and_then(|(other, line)| Some((other, line.waiting.back()?.id)));
+        last.and_then(|(other, id)| self.remove(other, id)).map_or(Place::None, Place::Of)
     }
 
     fn gone(&mut self, key: u64, gone: &Waiting<W>) {
@@ -174,17 +202,14 @@ impl<W> Queue<W> {
         if let Some(line) = self.lines.get_mut(&key) {
             line.tokens -= gone.tokens.min(line.tokens);
             line.cost -= gone.cost;
-            if line.waiting.is_empty() {
-                self.weights -= u64::from(line.weight);
-            }
         }
     }
 
-    /// Empty lines that stand where the turns are now say nothing any more; of others too many are not kept.
-    fn forget(&mut self) {
+    /// Empty lines that stand where the turns are now say nothing after a while; of others too many are not kept.
+    fn forget(&mut self, now: Instant) {
         if self.lines.len() > self.turns.len() + SPARE {
-            let now = self.now;
-            self.lines.retain(|_, line| !line.waiting.is_empty() || line.mark > now);
+            let mark = self.now;
+            self.lines.retain(|_, line| !line.waiting.is_empty() || line.mark > mark || line.asked_lately(now));
             if self.lines.len() > self.turns.len() + SPARE {
                 self.lines.retain(|_, line| !line.waiting.is_empty());
             }
@@ -193,8 +218,23 @@ impl<W> Queue<W> {
 }
 
 impl<W> Line<W> {
-    fn new() -> Self {
-        Line { mark: 0, weight: 1, waiting: VecDeque::new(), tokens: 0, cost: 0 }
+    fn new(now: Instant) -> Self {
+        Line { mark: 0, weight: 1, waiting: VecDeque::new(), tokens: 0, cost: 0, came: now, asked: now }
+    }
+
+    fn asks(&mut self, now: Instant) {
+        if self.waiting.is_empty() && !self.asked_lately(now) {
+            self.came = now;
+        }
+        self.asked = now;
+    }
+
+    fn asked_lately(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.asked) < LATELY
+    }
+
+    fn has_just_come(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.came) < JUST
     }
 
     /// Of a turn, on the average of those who wait.

@@ -8,7 +8,7 @@ use super::adapt::{Adapt, Refused};
 use super::bucket::seconds;
 use super::flights::{Flights, MOST_TOKENS, Number};
 use super::limits::{Limits, Load};
-use super::queue::{Queue, USUAL};
+use super::queue::{Place, Queue, USUAL};
 use super::rates::Said;
 use super::{Claim, Full, Rates};
 use crate::config::policy::Admission;
@@ -67,17 +67,18 @@ impl State {
         if wait > budget || admission.depth == 0 || budget.is_zero() {
             return Asked::No(self.full(wait));
         }
-        if self.queue.len() >= admission.depth as usize {
-            let Some(displaced) = self.queue.displace(claim.key, claim.weight, admission.depth) else {
-                return Asked::No(self.full(wait));
-            };
-            let behind = self.estimate(self.queue.load(), displaced.tokens, *in_flight, now);
-            // who has left meanwhile need not know
-            let _ = displaced.waiter.send(Err(self.full(behind)));
+        match self.queue.place(claim.key, claim.weight, admission.depth, now) {
+            Place::Free => {}
+            Place::Of(other) => {
+                let behind = self.estimate(self.queue.load(), other.tokens, *in_flight, now);
+                // who has left meanwhile need not know
+                let _ = other.waiter.send(Err(self.full(behind)));
+            }
+            Place::None => return Asked::No(self.full(wait)),
         }
         let (tell, told) = oneshot::channel();
         let cost = self.cost(tokens, now);
-        let id = self.queue.push(claim.key, claim.weight, tokens, cost, tell);
+        let id = self.queue.push(claim.key, claim.weight, tokens, cost, tell, now);
         let position = u32::try_from(ahead.calls + 1).unwrap_or(u32::MAX);
         Asked::Wait { id, position, until: now + budget.min(Duration::from_secs(24 * 3600)), told }
     }

@@ -231,7 +231,9 @@ impl Gateway {
     /// The access log so far: one object per call.
     pub fn log(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        // the last one may still be on its way
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
     /// The access log once it holds `count` lines.

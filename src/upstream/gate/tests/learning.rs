@@ -55,6 +55,24 @@ async fn what_is_let_through_is_counted_down_and_time_fills_it_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replies_that_overtake_one_another_give_nothing_back() {
+    let gate = Gate::default();
+    gate.learn(&left(60, 10), 200, None, clock());
+    let mut tickets = Vec::new();
+    for _ in 0..10 {
+        tickets.push(pass(&gate).await);
+    }
+    assert_eq!(seen(&gate), 0);
+    after(20).await;
+    // the provider counted them in an order of its own, and that of the call it counted first comes last
+    for (counted, at) in [(0, 9), (9, 0), (3, 5), (2, 4), (4, 8), (1, 1), (5, 3), (6, 6), (8, 2), (7, 7)].iter().rev() {
+        tickets[*at].learn(&left(60, 9 - counted), 200, None, clock());
+        assert_eq!(seen(&gate), 0, "{counted} {at}");
+    }
+    drop(tickets);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_estimate_is_shared_between_input_and_output_where_they_are_limited_apart() {
     let gate = Gate::default();
     let told = headers(&[

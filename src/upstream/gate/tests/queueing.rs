@@ -143,6 +143,40 @@ async fn the_depth_is_a_bound_and_no_key_may_fill_it_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_go_on_asking_find_their_share_free_and_take_no_place_from_one_that_waits() {
+    let gate = Gate::default();
+    let limits = Admission { rpm: Some(600), concurrency: None, depth: 40, ..ONE };
+    let of = |key: u64| Claim { weight: if key == 1 { 3 } else { 1 }, ..claim(key) };
+    let (mut waiting, mut served, mut late) = (Vec::new(), [0u32; 2], [0u32; 2]);
+    for step in 0..400u32 {
+        for key in [2, 1] {
+            waiting.push((key, step, enter(&gate, &limits, of(key))));
+        }
+        waiting.retain_mut(|(key, since, entering)| {
+            let place = usize::try_from(*key).unwrap() - 1;
+            match poll(entering) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(_)) if step >= 100 => served[place] += 1,
+                Poll::Ready(Err(_)) if step >= 100 && *since < step => late[place] += 1,
+                Poll::Ready(_) => {}
+            }
+            false
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(late, [0, 0], "waited in vain");
+    assert!((110..=116).contains(&served[0]) && (35..=40).contains(&served[1]), "{served:?}");
+
+    // one that was away for a while comes in all the same
+    drop(waiting);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut flood: Vec<Entering<'_>> = (0..100).map(|_| enter(&gate, &limits, of(2))).collect();
+    let there = flood.iter_mut().filter_map(|entering| waits(entering).then_some(())).count();
+    assert!(there > 30, "a key that is alone has all the places: {there}");
+    assert!(waits(&mut enter(&gate, &limits, of(1))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_frees_the_place_and_passes_the_turn_on() {
     let gate = Gate::default();
     let held = now(&mut enter(&gate, &ONE, claim(1))).unwrap();

@@ -1,10 +1,12 @@
 //! The order of turns, without a clock.
 
+use std::time::Instant;
+
 use super::super::queue::{Queue, USUAL};
 use crate::balance::{below, mix};
 
 fn push(queue: &mut Queue<u64>, key: u64, weight: u32) -> u64 {
-    queue.push(key, weight, 10, USUAL, key)
+    queue.push(key, weight, 10, USUAL, key, Instant::now())
 }
 
 fn order(queue: &mut Queue<u64>, most: usize) -> Vec<u64> {
@@ -70,7 +72,7 @@ fn the_place_that_is_told_is_the_place_one_gets() {
         let key = chance(5, 7);
         let ahead = queue.ahead(key, weight(key));
         assert_eq!(ahead.tokens, ahead.calls * 10);
-        queue.push(key, weight(key), 10, USUAL, 99);
+        queue.push(key, weight(key), 10, USUAL, 99, Instant::now());
         let place = order(&mut queue, 100).iter().position(|key| *key == 99).unwrap() as u64;
         assert_eq!(ahead.calls, place, "seed {seed}");
     }
