@@ -46,11 +46,11 @@ pub struct Begun {
 /// What is there of an answer.
 pub enum Beginning {
     /// All of it.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// A reply that is too large to be held, or that comes piece by piece without being events.
-    Passing(splice::Passing),
+    Passing(Box<splice::Passing>),
     /// Events in the client's dialect, the first output among them.
-    Events(splice::Events),
+    Events(Box<splice::Events>),
     /// Events that are said again, the first output among them.
     Saying(Box<bridge::Saying>),
 }
@@ -139,11 +139,14 @@ pub async fn begin(
     let mut outcome = Outcome { metrics: &shared.metrics, target: &asked.target, label: "cancelled" };
     // each read has a deadline of its own; this one is for what drips
     let first_token = deadline.min(flight.begun + asked.target.timeouts.first_token);
-    let answer = answer(shared, question, &asked, &flight, &ticket, &mut seen, first_token);
-    let answer = match tokio::time::timeout_at((first_token + SLACK).into(), answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Failed::of(Error::new(Kind::UpstreamTimeout, "The provider did not answer in time."))),
+    let answer = {
+        // pinned where it stands: handed over by value it would be there twice
+        let answer = std::pin::pin!(answer(shared, question, &asked, &flight, &ticket, &mut seen, first_token));
+        tokio::time::timeout_at((first_token + SLACK).into(), answer).await
     };
+    let answer = answer.unwrap_or_else(|_elapsed| {
+        Err(Failed::of(Error::new(Kind::UpstreamTimeout, "The provider did not answer in time.")))
+    });
     match answer {
         Ok(answer) => {
             outcome.label = "ok";
@@ -199,8 +202,15 @@ async fn answer(
             let reply = line.send(&asked.asking, &speech.body, seen).await?;
             bridge::begin(&line, reply, speech, seen).await
         }
-        Speech::Task(questions) => task::carry(&line, &asked.asking, questions, seen).await.map(Beginning::Whole),
-        Speech::Count(counting) => task::count(&line, &asked.asking, counting, seen).await.map(Beginning::Whole),
+        // boxed: they are rare, and larger than the others
+        Speech::Task(questions) => {
+            let whole = Box::pin(task::carry(&line, &asked.asking, questions, seen)).await?;
+            Ok(Beginning::Whole(Box::new(whole)))
+        }
+        Speech::Count(counting) => {
+            let whole = Box::pin(task::count(&line, &asked.asking, counting, seen)).await?;
+            Ok(Beginning::Whole(Box::new(whole)))
+        }
     }
 }
 

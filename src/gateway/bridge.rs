@@ -160,7 +160,7 @@ pub async fn begin(
         is_answer(line, outbound, &body)?;
         let whole = whole(line, inbound, outbound, speech, head, &body)?;
         line.release(reply).await;
-        return Ok(Beginning::Whole(whole));
+        return Ok(Beginning::Whole(Box::new(whole)));
     }
     let mut writing = Writing::new(inbound, &speech.reply_to(line.question), speech.undo.clone(), head);
     writing.said = match &line.question.said {

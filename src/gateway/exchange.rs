@@ -87,11 +87,11 @@ pub async fn run(
         }
     };
     if question.resume {
-        return go_on(shared, session, call, &question, &envelope, plan, *begun, client.opened).await;
+        return Box::pin(go_on(shared, session, call, &question, &envelope, plan, begun, client.opened)).await;
     }
     drop(envelope);
     drop(share);
-    commit(shared, session, call, &question, *begun, client.opened).await.map(|_| ())
+    commit(shared, session, call, &question, begun, client.opened).await.map(|_| ())
 }
 
 /// Stream an answer that another target may take up when it breaks.
@@ -103,7 +103,7 @@ async fn go_on(
     question: &Question<'_>,
     envelope: &Envelope,
     mut plan: Plan,
-    mut begun: Begun,
+    mut begun: Box<Begun>,
     mut opened: bool,
 ) -> Result<()> {
     loop {
@@ -122,7 +122,7 @@ async fn go_on(
         let mut client = Client::new(&again, call.snapshot.server.heartbeat);
         client.opened = true;
         begun = match Chase::new(shared, &again, envelope, &plan).run(session, call, &mut client).await {
-            Ok(Pursued::Begun(begun)) => *begun,
+            Ok(Pursued::Begun(begun)) => begun,
             Ok(Pursued::Refused(_, _, told)) | Err(told) if told.kind != Kind::ClientGone => {
                 return broken_off(session, call, question, told).await;
             }
@@ -237,10 +237,10 @@ async fn commit(
     session: &mut Session,
     call: &mut Call,
     question: &Question<'_>,
-    begun: Begun,
+    begun: Box<Begun>,
     opened: bool,
 ) -> Result<Option<Said>> {
-    let Begun { asked, mut flight, ticket, seen, answer } = begun;
+    let Begun { asked, mut flight, ticket, seen, answer } = *begun;
     let since_start = flight.begun.saturating_duration_since(call.started);
     call.provider = Some(asked.target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&asked.target.model));
@@ -257,7 +257,7 @@ async fn commit(
             let error = Error::new(Kind::UpstreamFailed, "The provider answered whole where a stream was asked for.");
             broken_off(session, call, question, error).await.map(|()| None)
         }
-        Beginning::Whole(whole) => send(session, call, whole).await.map(|()| None),
+        Beginning::Whole(whole) => send(session, call, *whole).await.map(|()| None),
         Beginning::Passing(passing) => {
             passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await.map(|()| None)
         }

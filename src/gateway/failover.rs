@@ -307,7 +307,7 @@ impl<'a> Chase<'a> {
         };
         let ended = match after {
             None => {
-                let begun = attempt::begin(self.shared, self.question, ready, self.deadline);
+                let begun = std::pin::pin!(attempt::begin(self.shared, self.question, ready, self.deadline));
                 client.wait(session, call, begun).await?
             }
             Some(after) => Box::pin(self.hedge(session, call, client, ready, after)).await?,
@@ -326,7 +326,7 @@ impl<'a> Chase<'a> {
     ) -> Result<Result<Begun, Box<Lost>>> {
         let (shared, question, deadline) = (self.shared, self.question, self.deadline);
         let mut first = std::pin::pin!(attempt::begin(shared, question, ready, deadline));
-        let early = client.wait(session, call, tokio::time::timeout(after, &mut first)).await?;
+        let early = client.wait(session, call, tokio::time::timeout(after, first.as_mut())).await?;
         if let Ok(ended) = early {
             return Ok(ended);
         }

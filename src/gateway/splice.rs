@@ -90,7 +90,7 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
         // an array that grows is a stream too
         if len > HELD || (line.question.form == StreamForm::Array && line.question.stream && begins_an_array(&held)) {
             seen.first_token = Some(line.flight.begun.elapsed());
-            return Ok(Beginning::Passing(Passing { head, upstream, held, kept: Kept::default() }));
+            return Ok(Beginning::Passing(Box::new(Passing { head, upstream, held, kept: Kept::default() })));
         }
     }
     let body = match held.as_slice() {
@@ -114,7 +114,7 @@ async fn whole(line: &Line<'_>, mut upstream: Reply, seen: &mut Seen) -> Result<
     };
     let head = framed(head).map_err(|e| Failed::of(broken_head(e)))?;
     line.release(upstream).await;
-    Ok(Beginning::Whole(Whole { head, body, usage, lost: Lost::default(), estimated: false }))
+    Ok(Beginning::Whole(Box::new(Whole { head, body, usage, lost: Lost::default(), estimated: false })))
 }
 
 fn begins_an_array(held: &[Bytes]) -> bool {
@@ -301,7 +301,7 @@ impl Events {
             let tapped = events.tap.seen();
             if tapped.output_began {
                 seen.first_token = Some(line.flight.begun.elapsed());
-                return Ok(Beginning::Events(events));
+                return Ok(Beginning::Events(Box::new(events)));
             }
             if tapped.failed {
                 let frame = events.fault.take().unwrap_or_default();
@@ -318,7 +318,7 @@ impl Events {
                 )));
             }
             if (tapped.ended && events.spoke) || events.held_bytes > HELD {
-                return Ok(Beginning::Events(events));
+                return Ok(Beginning::Events(Box::new(events)));
             }
         }
     }
