@@ -1,6 +1,7 @@
 //! A snapshot as JSON, for `GET /api/config` and for `diff`. A secret is a leaf of its own, so that no caller can print one.
-//! Models and what belongs to routing are in `routing`.
+//! Models and what belongs to routing are in `routing`, limits and budgets in `quota`.
 
+mod quota;
 mod routing;
 
 use serde_json::{Map, Value as Json, json};
@@ -56,6 +57,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         strict,
         on_loss,
         keys,
+        quotas,
     } = snapshot;
     // only this part of it can be written at the top
     let Policy { retry: tries, hedge: _, fallback: _, resume: _, total: _ } = &**policy;
@@ -70,7 +72,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    json!({
+    let mut shown = json!({
         "listen": listen.iter().map(listener).collect::<Map<_, _>>(),
         "admin": {
             "listen": admin.listen.map_or(Json::from("off"), |address| json!(address.to_string())),
@@ -87,7 +89,11 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
-    })
+    });
+    if let Json::Object(members) = &mut shown {
+        members.extend(quota::quotas(quotas));
+    }
+    shown
 }
 
 fn rule(rule: &Rule) -> Json {
@@ -327,8 +333,8 @@ fn offer(offer: &Offer) -> Map<String, Json> {
 
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
     let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
-        let Key { name, models, opaque, weight, revoked, expires, tags } = &**key;
-        let value = json!({
+        let Key { name, models, opaque, weight, revoked, expires, tags, own } = &**key;
+        let mut value = json!({
             "key": seal(&hex::encode(hash)),
             "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
             "opaque": opaque,
@@ -337,6 +343,9 @@ fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
             "expires": expires.map(|time| time.to_string()),
             "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),
         });
+        if let Json::Object(members) = &mut value {
+            members.extend(quota::own(own.as_deref()));
+        }
         (name.to_string(), value)
     };
     keys.by_hash.iter().map(one).collect()

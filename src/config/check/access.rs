@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::quota::Owns;
 use super::{Checker, MODEL_CHARACTERS, is_credential, is_model_name};
 use crate::config::error::{Place, quote};
 use crate::config::raw::{self, At};
@@ -28,13 +29,14 @@ impl Checker<'_> {
         let pepper = configured.unwrap_or_else(keys::process_pepper);
         let mut by_hash = HashMap::with_capacity(typed.len());
         let mut names: HashMap<String, Place> = HashMap::with_capacity(typed.len());
+        let mut owns = Owns::default();
         for (index, entry) in typed.into_iter().enumerate() {
             let path = format!("keys[{index}]");
             let place = entry.place;
             let Some(name) = entry.value.name.clone() else { continue };
             self.key_name(&name, &path, &mut names);
             let hash = self.key_hash(&entry.value, place, &path, &pepper, has_pepper);
-            let key = self.key(entry.value, &name.value, &path);
+            let key = self.key(entry.value, &name.value, &path, &mut owns);
             let Some(hash) = hash else { continue };
             match by_hash.entry(hash) {
                 Entry::Vacant(slot) => {
@@ -125,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    fn key(&mut self, typed: raw::Key, name: &str, path: &str) -> Key {
+    fn key(&mut self, typed: raw::Key, name: &str, path: &str, owns: &mut Owns) -> Key {
         let models = typed.models.map(|patterns| patterns.iter().filter_map(|at| self.pattern(at, path)).collect());
         let expires = typed.expires.and_then(|at| match at.value.parse::<jiff::Timestamp>() {
             Ok(time) => Some(time),
@@ -140,6 +142,7 @@ impl Checker<'_> {
         });
         let tags =
             typed.tags.unwrap_or_default().0.into_iter().map(|(tag, value)| self.tag(tag, value, path)).collect();
+        let own = self.own(typed.limits, typed.budget, typed.caps, path, owns);
         Key {
             name: KeyName::new(name),
             opaque: typed.opaque.unwrap_or(models.is_none()),
@@ -148,6 +151,7 @@ impl Checker<'_> {
             revoked: typed.revoked.unwrap_or(false),
             expires,
             tags,
+            own,
         }
     }
 
@@ -160,7 +164,7 @@ impl Checker<'_> {
         None
     }
 
-    fn tag(&mut self, tag: At<String>, value: At<String>, path: &str) -> (Arc<str>, Arc<str>) {
+    pub(super) fn tag(&mut self, tag: At<String>, value: At<String>, path: &str) -> (Arc<str>, Arc<str>) {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
         if !(1..=64).contains(&tag.value.len()) || !tag.value.bytes().all(word) {
             let message = format!("{path}.tags: {}: use 1 to 64 letters, digits and . _ -", tag.quoted());
