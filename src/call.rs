@@ -21,6 +21,8 @@ pub struct Call {
     pub client: Option<IpAddr>,
     /// `None` before authentication, and in open mode.
     pub key: Option<Arc<Key>>,
+    /// Where the request brought some: those of the key and its own.
+    pub own_tags: Option<Arc<[(Arc<str>, Arc<str>)]>>,
     pub method: http::Method,
     /// Which row of the router answered.
     pub route: &'static str,
@@ -108,6 +110,7 @@ impl Call {
             snapshot,
             client: None,
             key: None,
+            own_tags: None,
             method: http::Method::GET,
             route: "none",
             operation: None,
@@ -144,6 +147,15 @@ impl Call {
                 None => error.say.to_string(),
             };
             self.error = Some(Failed { kind: error.kind, detail });
+        }
+    }
+
+    /// By which limits, budgets and reports tell calls apart.
+    pub fn tags(&self) -> &[(Arc<str>, Arc<str>)] {
+        match (&self.own_tags, &self.key) {
+            (Some(tags), _) => tags,
+            (None, Some(key)) => &key.tags,
+            (None, None) => &[],
         }
     }
 

@@ -41,6 +41,7 @@ pub fn from_environment(
         opaque: None,
         weight: None,
         tags: None,
+        request_tags: None,
         revoked: None,
         expires: None,
         limits: None,

@@ -195,6 +195,9 @@ pub struct Key {
     pub weight: Option<u32>,
     /// Fixed tags of each call: `team`, `project`, `agent`, `user`, ...
     pub tags: Option<Map<At<String>>>,
+    /// Tags that a request may add (`x-tollgate-tags`, `metadata`, `user`); `*` stands for any characters. Those under `tags` stay as they are.
+    /// Default: all others.
+    pub request_tags: Option<Vec<At<String>>>,
     /// How much it may use.
     pub limits: Option<At<KeyLimits>>,
     /// What it may spend: one budget, or a list of them that must all have enough.

@@ -365,6 +365,8 @@ pub struct Key {
     pub expires: Option<jiff::Timestamp>,
     /// Fixed tags: `team`, `project`, `agent`, `user`, ...
     pub tags: Vec<(Arc<str>, Arc<str>)>,
+    /// Names of the tags a request may add; `None`: any that are not fixed.
+    pub request_tags: Option<Vec<Pattern>>,
     /// Its own limits, budgets and caps. Keys with the same share them.
     pub own: Option<Arc<quota::Own>>,
 }

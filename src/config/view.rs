@@ -333,7 +333,7 @@ fn offer(offer: &Offer) -> Map<String, Json> {
 
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
     let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
-        let Key { name, models, opaque, weight, revoked, expires, tags, own } = &**key;
+        let Key { name, models, opaque, weight, revoked, expires, tags, request_tags, own } = &**key;
         let mut value = json!({
             "key": seal(&hex::encode(hash)),
             "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
@@ -342,6 +342,7 @@ fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
             "revoked": revoked,
             "expires": expires.map(|time| time.to_string()),
             "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),
+            "request_tags": request_tags.as_ref().map(|names| names.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
         });
         if let Json::Object(members) = &mut value {
             members.extend(quota::own(own.as_deref()));

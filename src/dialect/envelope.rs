@@ -18,6 +18,9 @@ pub struct Envelope {
     model_span: Option<Span>,
     pub stream: bool,
     usage: UsageOption,
+    /// `metadata` and `user`, by which clients tell their calls apart.
+    metadata: Option<Span>,
+    user: Option<Span>,
 }
 
 /// `stream_options.include_usage` as the client wrote it, and where a patch would go.
@@ -64,13 +67,16 @@ impl Envelope {
         let model = checked_name(&model)?;
         let stream = boolean(&scanned, "stream")?.unwrap_or(false);
         let usage = if asks_usage { usage_option(&scanned)? } else { UsageOption::True };
-        Ok(Envelope { model, model_span: Some(model_span), stream, usage, body })
+        let span = |name| scanned.member(name).map(|member| member.value.clone());
+        let (metadata, user) = (span("metadata"), span("user"));
+        Ok(Envelope { model, model_span: Some(model_span), stream, usage, metadata, user, body })
     }
 
     /// Read a request body whose model and manner stand in the path.
     pub fn read_below(body: Bytes, model: &str, stream: bool) -> Result<Envelope> {
         scan(&body)?;
-        Ok(Envelope { model: checked_name(model)?, model_span: None, stream, usage: UsageOption::True, body })
+        let (model, usage) = (checked_name(model)?, UsageOption::True);
+        Ok(Envelope { model, model_span: None, stream, usage, metadata: None, user: None, body })
     }
 
     /// The changes that make this the provider's request: its own name for the model, and a request for the usage event when
@@ -107,6 +113,26 @@ impl Envelope {
         let Some(start) = quotes().nth(1) else { return Vec::new() };
         let member = format!(r#""anthropic_version":{}"#, serde_json::Value::from(version));
         vec![Patch { span: start..value.end, bytes: Bytes::from(member) }]
+    }
+
+    /// What the client itself calls its call: the texts in `metadata`, and `user` (Anthropic: `metadata.user_id`).
+    pub fn labels(&self) -> Vec<(String, String)> {
+        let text = |span: &Option<Span>| self.body.get(span.clone()?);
+        let metadata = text(&self.metadata).and_then(|text| Object::scan(text).ok());
+        let mut labels: Vec<(String, String)> = metadata
+            .iter()
+            .flat_map(|object| &object.members)
+            .filter_map(|member| {
+                let object = metadata.as_ref()?;
+                let value = unquote(object.text.get(member.value.clone())?)?;
+                let name = if member.name == "user_id" { "user" } else { &*member.name };
+                Some((name.to_owned(), value.into_owned()))
+            })
+            .collect();
+        if let Some(user) = text(&self.user).and_then(|text| unquote(std::str::from_utf8(text).ok()?)) {
+            labels.push(("user".to_owned(), user.into_owned()));
+        }
+        labels
     }
 
     /// Whether the client itself wants the usage event of a chat stream.
@@ -244,6 +270,26 @@ mod tests {
             let envelope = Envelope::read(Bytes::from(body), Operation::Messages).unwrap();
             let spliced = Spliced::new(&envelope.body, &envelope.without_model("v"));
             assert_eq!(spliced.pieces.concat(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn labels_are_the_texts_of_metadata_and_the_user() {
+        let labels = |body: &'static str| {
+            let envelope = Envelope::read(Bytes::from(body), Operation::ChatCompletions).unwrap();
+            envelope.labels().into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(
+            labels(r#"{"model":"a","metadata":{"project":"r\u0061","n":1},"user":"ada"}"#),
+            "project=ra,user=ada"
+        );
+        assert_eq!(labels(r#"{"model":"a","metadata":{"user_id":"u"}}"#), "user=u");
+        for none in [
+            r#"{"model":"a"}"#,
+            r#"{"model":"a","metadata":null,"user":null}"#,
+            r#"{"model":"a","metadata":"x","user":{}}"#,
+        ] {
+            assert_eq!(labels(none), "");
         }
     }
 

@@ -30,6 +30,7 @@ use crate::config::policy::Fallback;
 use crate::dialect::envelope::Envelope;
 use crate::dialect::{self, Operation};
 use crate::error::{Blame, Error, Kind, Refused, Result};
+use crate::filter::tags;
 use crate::id::ModelName;
 use crate::route::{self, Ask, Plan};
 
@@ -50,6 +51,7 @@ pub async fn run(
     })?;
     call.model = Some(envelope.model.clone());
     call.stream = envelope.stream;
+    call.own_tags = tags::tags(call.key.as_deref(), &session.req_header().headers, envelope.labels())?.map(Into::into);
 
     let mut question = question(session, call, inquiry, &envelope);
     let mut plan = plan(shared, session, call, &question, &envelope, None)?;

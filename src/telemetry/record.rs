@@ -88,7 +88,7 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         request_id: call.id.as_str(),
         client: call.client,
         key: call.key.as_ref().map(|k| k.name.as_str()),
-        tags: Tags(call.key.as_ref().map_or(&[], |k| &k.tags)),
+        tags: Tags(call.tags()),
         method: call.method.as_str(),
         route: call.operation_name(),
         model: call.model.as_deref(),

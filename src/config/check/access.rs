@@ -143,6 +143,8 @@ impl Checker<'_> {
         let tags =
             typed.tags.unwrap_or_default().0.into_iter().map(|(tag, value)| self.tag(tag, value, path)).collect();
         let own = self.own(typed.limits, typed.budget, typed.caps, path, owns);
+        let request_tags =
+            typed.request_tags.map(|names| names.iter().filter_map(|at| self.tag_pattern(at, path)).collect());
         Key {
             name: KeyName::new(name),
             opaque: typed.opaque.unwrap_or(models.is_none()),
@@ -151,8 +153,19 @@ impl Checker<'_> {
             revoked: typed.revoked.unwrap_or(false),
             expires,
             tags,
+            request_tags,
             own,
         }
+    }
+
+    fn tag_pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'*');
+        if (1..=64).contains(&at.value.len()) && at.value.bytes().all(fits) {
+            return Some(Pattern::new(&at.value));
+        }
+        let message = format!("{path}.request_tags: {}: use 1 to 64 letters, digits and . _ -, and *", at.quoted());
+        self.faults.wrong(at.place, path, message);
+        None
     }
 
     fn pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
