@@ -18,6 +18,7 @@ pub mod raw;
 pub mod secret;
 mod shape;
 pub mod snapshot;
+pub mod tariff;
 mod tree;
 mod units;
 mod vendors;
