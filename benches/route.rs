@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
-use tollgate::config::policy::{Affinity, Info, Model, ModelTarget, Price, Strategy};
+use tollgate::config::policy::{Affinity, Info, Model, ModelTarget, Strategy};
+use tollgate::config::tariff::Tariff;
 use tollgate::config::{Environment, Snapshot, load_str};
 use tollgate::dialect::Operation;
 use tollgate::id::ModelName;
@@ -85,11 +86,7 @@ fn group(snapshot: &Snapshot, name: &str, strategy: Strategy, affinity: Affinity
             timeouts: provider.timeouts,
             breaker: provider.breaker,
             info,
-            price: Some(Price {
-                input: PicoUsdPerToken(1_000_000),
-                cached_input: None,
-                output: PicoUsdPerToken(2_000_000),
-            }),
+            tariff: Some(Arc::new(Tariff::of_tokens(PicoUsdPerToken(1_000_000), PicoUsdPerToken(2_000_000)))),
             provider,
         })
     };

@@ -24,6 +24,7 @@ pub mod config;
 // organs
 pub mod call;
 pub mod filter;
+pub mod meter;
 pub mod provider;
 pub mod route;
 pub mod store;

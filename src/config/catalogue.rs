@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
-use super::policy::{Info, Price};
+use super::policy::Info;
 use super::snapshot::Pattern;
+use super::tariff::{Card, Rates, Tariff, Tier};
 use super::vendors::{self, VendorAuth};
 use crate::units::{NanoUsd, PicoUsdPerToken, Tokens};
 
@@ -19,46 +20,14 @@ use crate::units::{NanoUsd, PicoUsdPerToken, Tokens};
 const DECIMALS: usize = 6;
 
 /// What is known of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub info: Info,
-    /// What a call costs whose prompt is below the first of `rates.tiers`.
-    pub price: Option<Price>,
-    /// What else belongs to the price. Also there where the price is not one of tokens (rerank).
-    pub rates: Option<&'static Rates>,
+    pub tariff: Option<Arc<Tariff>>,
     /// Where the vendor publishes its prices.
     pub source: &'static str,
     /// The day of the newest source that was read: `2026-11-18`.
     pub checked: &'static str,
-}
-
-/// What belongs to a list price beside [`Price`]. `None`: not known, never 0.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// Tokens that are written to a cache, for five minutes; also where the vendor has only one such price. They are not billed as
-    /// `input` then.
-    pub cache_write_5m: Option<PicoUsdPerToken>,
-    pub cache_write_1h: Option<PicoUsdPerToken>,
-    /// Audio tokens of the prompt and of the answer. `None`: not known to cost anything else than `input` and `output`.
-    pub audio_input: Option<PicoUsdPerToken>,
-    pub audio_output: Option<PicoUsdPerToken>,
-    /// One search (rerank).
-    pub search: Option<NanoUsd>,
-    /// Smallest first.
-    pub tiers: Vec<Tier>,
-    /// So many percent more at endpoints that belong to a region or a group of regions. The price is that of the global endpoint.
-    pub regional_percent: u8,
-}
-
-/// What every token of a call costs, the first ones included, once its prompt (cached tokens counted) is longer than `above`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tier {
-    pub above: Tokens,
-    pub input: Option<PicoUsdPerToken>,
-    pub cached_input: Option<PicoUsdPerToken>,
-    pub cache_write_5m: Option<PicoUsdPerToken>,
-    pub cache_write_1h: Option<PicoUsdPerToken>,
-    pub output: Option<PicoUsdPerToken>,
 }
 
 /// The file.
@@ -142,14 +111,14 @@ struct Decimal(i64);
 
 /// The table, as it is searched.
 struct Table {
-    version: String,
+    version: Arc<str>,
     kinds: HashMap<String, Kind>,
     /// The kind behind the name of a vendor that stands before a slash.
     vendors: HashMap<String, String>,
 }
 
 struct Kind {
-    source: String,
+    source: Arc<str>,
     like: Option<String>,
     rows: Vec<Row>,
     /// Of names that stand written out, the place in `rows`.
@@ -159,7 +128,7 @@ struct Kind {
 }
 
 struct Row {
-    checked: String,
+    checked: Arc<str>,
     info: Info,
     /// The first that fits counts.
     prices: Vec<Priced>,
@@ -168,8 +137,15 @@ struct Row {
 struct Priced {
     /// None: every name of the row.
     names: Vec<Pattern>,
-    price: Option<Price>,
-    rates: Rates,
+    tariff: Arc<Tariff>,
+}
+
+/// What the prices of a row have in common.
+struct Origin<'a> {
+    version: &'a Arc<str>,
+    source: &'a Arc<str>,
+    checked: &'a Arc<str>,
+    regional_percent: u8,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -211,7 +187,7 @@ fn own_name<'a>(kind: &str, model: &'a str) -> &'a str {
 
 impl Table {
     fn build(file: File) -> Result<Table, String> {
-        let mut table = Table { version: file.version, kinds: HashMap::new(), vendors: HashMap::new() };
+        let mut table = Table { version: file.version.into(), kinds: HashMap::new(), vendors: HashMap::new() };
         let mut borrowed = Vec::new();
         for (name, kind) in file.kinds {
             for vendor in kind.also {
@@ -222,7 +198,7 @@ impl Table {
                     borrowed.push((name.clone(), at, like.clone(), row.info));
                 }
             }
-            table.kinds.insert(name, Kind::build(kind.source, kind.like, kind.rows)?);
+            table.kinds.insert(name, Kind::build(&table.version, kind.source.into(), kind.like, kind.rows)?);
         }
         for (kind, at, like, own) in borrowed {
             let found = like.split_once('/').and_then(|(kind, name)| table.row(kind, name)).map(|(_, row)| row.info);
@@ -248,8 +224,7 @@ impl Table {
         let priced = row.prices.iter().find(|priced| priced.holds_for(name));
         Some(Known {
             info: row.info,
-            price: priced.and_then(|priced| priced.price),
-            rates: priced.map(|priced| &priced.rates),
+            tariff: priced.map(|priced| Arc::clone(&priced.tariff)),
             source: &kind.source,
             checked: &row.checked,
         })
@@ -265,14 +240,19 @@ impl Table {
         let kind = self.vendors.get(vendor)?;
         let name = name.split_once(':').map_or(name, |(name, _)| name);
         let known = self.known(kind, name).or_else(|| self.known(kind, &name.replace('.', "-")))?;
-        Some(Known { price: None, rates: None, ..known })
+        Some(Known { tariff: None, ..known })
     }
 }
 
 // === impl Kind ===
 
 impl Kind {
-    fn build(source: String, like: Option<String>, rows: Vec<FileRow>) -> Result<Kind, String> {
+    fn build(
+        version: &Arc<str>,
+        source: Arc<str>,
+        like: Option<String>,
+        rows: Vec<FileRow>,
+    ) -> Result<Kind, String> {
         let mut kind = Kind { source, like, rows: Vec::new(), names: HashMap::new(), patterns: Vec::new() };
         for (at, row) in rows.into_iter().enumerate() {
             for text in &row.patterns {
@@ -282,9 +262,11 @@ impl Kind {
                     return Err(format!("{text} is there twice"));
                 }
             }
-            let regional = row.regional;
-            let prices = row.prices.into_iter().map(|price| Priced::build(price, regional)).collect();
-            kind.rows.push(Row { checked: row.checked, info: row.info.over(Info::default()), prices });
+            let checked: Arc<str> = row.checked.into();
+            let origin =
+                Origin { version, source: &kind.source, checked: &checked, regional_percent: row.regional };
+            let prices = row.prices.into_iter().map(|price| Priced::build(price, &origin)).collect();
+            kind.rows.push(Row { checked, info: row.info.over(Info::default()), prices });
         }
         let others = |pattern: &Pattern| pattern.as_str().bytes().filter(|b| *b != b'*').count();
         kind.patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(others(pattern)));
@@ -301,25 +283,27 @@ impl Kind {
 // === impl Priced ===
 
 impl Priced {
-    fn build(file: FilePrice, regional_percent: u8) -> Priced {
-        let price = match (file.input, file.output) {
-            (Some(input), Some(output)) => Some(Price {
-                input: input.per_token(),
-                cached_input: file.cached_input.map(Decimal::per_token),
-                output: output.per_token(),
-            }),
-            _ => None,
-        };
+    fn build(file: FilePrice, origin: &Origin<'_>) -> Priced {
         let rates = Rates {
+            input: file.input.map(Decimal::per_token),
+            cached_input: file.cached_input.map(Decimal::per_token),
             cache_write_5m: file.cache_write_5m.map(Decimal::per_token),
             cache_write_1h: file.cache_write_1h.map(Decimal::per_token),
+            output: file.output.map(Decimal::per_token),
             audio_input: file.audio_input.map(Decimal::per_token),
             audio_output: file.audio_output.map(Decimal::per_token),
             search: file.searches.map(|thousand| NanoUsd(thousand.0)),
-            tiers: file.above.into_iter().map(Tier::build).collect(),
-            regional_percent,
+            ..Rates::default()
         };
-        Priced { names: file.names.iter().map(|text| Pattern::new(text)).collect(), price, rates }
+        let tariff = Tariff {
+            standard: Card { rates, tiers: file.above.into_iter().map(tier).collect() },
+            services: Vec::new(),
+            regional_percent: origin.regional_percent,
+            version: Arc::clone(origin.version),
+            source: Arc::clone(origin.source),
+            checked: Some(Arc::clone(origin.checked)),
+        };
+        Priced { names: file.names.iter().map(|text| Pattern::new(text)).collect(), tariff: Arc::new(tariff) }
     }
 
     fn holds_for(&self, name: &str) -> bool {
@@ -327,19 +311,16 @@ impl Priced {
     }
 }
 
-// === impl Tier ===
-
-impl Tier {
-    fn build(file: FileTier) -> Tier {
-        Tier {
-            above: Tokens(file.tokens),
-            input: file.input.map(Decimal::per_token),
-            cached_input: file.cached_input.map(Decimal::per_token),
-            cache_write_5m: file.cache_write_5m.map(Decimal::per_token),
-            cache_write_1h: file.cache_write_1h.map(Decimal::per_token),
-            output: file.output.map(Decimal::per_token),
-        }
-    }
+fn tier(file: FileTier) -> Tier {
+    let rates = Rates {
+        input: file.input.map(Decimal::per_token),
+        cached_input: file.cached_input.map(Decimal::per_token),
+        cache_write_5m: file.cache_write_5m.map(Decimal::per_token),
+        cache_write_1h: file.cache_write_1h.map(Decimal::per_token),
+        output: file.output.map(Decimal::per_token),
+        ..Rates::default()
+    };
+    Tier { above: Tokens(file.tokens), rates }
 }
 
 // === impl FileInfo ===

@@ -20,6 +20,7 @@ pub mod secret;
 mod shape;
 pub mod snapshot;
 pub mod store;
+pub mod tariff;
 mod tree;
 mod units;
 mod vendors;

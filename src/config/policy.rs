@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::snapshot::{BaseUrl, OnLoss, Pattern, Provider, Timeouts};
+use super::tariff::Tariff;
 use crate::id::ModelName;
-use crate::units::PicoUsdPerToken;
 
 /// What clients may ask for: one target, or a group of them.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ pub struct ModelTarget {
     pub timeouts: Timeouts,
     pub breaker: BreakerPolicy,
     pub info: Info,
-    pub price: Option<Price>,
+    /// What it costs. `None`: nobody knows, or its name holds a `*`.
+    pub tariff: Option<Arc<Tariff>>,
 }
 
 /// How targets of one priority are ordered. Priorities always come first, but for `Cost` and `Latency`, which look at all targets.
@@ -164,14 +165,6 @@ pub struct Info {
     pub tools: Option<bool>,
     pub json_schema: Option<bool>,
     pub reasoning: Option<bool>,
-}
-
-/// List prices. `None`: not known, never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Price {
-    pub input: PicoUsdPerToken,
-    pub cached_input: Option<PicoUsdPerToken>,
-    pub output: PicoUsdPerToken,
 }
 
 /// What a provider's account may take, and who waits when it is full.

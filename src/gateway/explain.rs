@@ -194,14 +194,14 @@ fn cost(target: &Target, operation: Operation, (input, asked_for): (Tokens, Opti
     if matches!(operation, Operation::CountMessageTokens | Operation::CountContentTokens) {
         return None;
     }
-    let price = target.price?;
+    let tariff = target.tariff.as_deref()?;
     let output = match operation.dialect() {
         Some(_) => asked_for.or(target.info.max_output.map(Tokens)),
         None => asked_for,
     };
-    let (NanoUsd(of_input), NanoUsd(of_output)) = (price.input.of(input), price.output.of(output.unwrap_or_default()));
+    let (NanoUsd(of_input), NanoUsd(whole)) = tariff.estimate(input, output.unwrap_or_default())?;
     Some(Cost {
-        usd: of_input.saturating_add(of_output) as f64 / 1e9,
+        usd: whole as f64 / 1e9,
         input_usd: of_input as f64 / 1e9,
         output_tokens: output.map(|Tokens(tokens)| tokens),
     })

@@ -147,7 +147,7 @@ impl<'a> Found<'a> {
                     priority: 1,
                     weight: 1,
                     info: Info::default(),
-                    price: None,
+                    tariff: None,
                     listed: false,
                     id: identity(provider, model),
                 };
@@ -173,7 +173,7 @@ fn of_model(model: &Model, run: Option<&str>) -> Vec<Candidate> {
                 priority: target.priority,
                 weight: target.weight,
                 info: target.info,
-                price: target.price,
+                tariff: target.tariff.clone(),
                 // what a wildcard was asked for is the caller's own text
                 listed: run.is_none(),
                 id: identity(provider, &upstream),

@@ -24,8 +24,9 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::config::Snapshot;
-use crate::config::policy::{BreakerPolicy, Info, Policy, Price, Strategy};
+use crate::config::policy::{BreakerPolicy, Info, Policy, Strategy};
 use crate::config::snapshot::{Key, OnLoss, Provider, Timeouts};
+use crate::config::tariff::Tariff;
 use crate::dialect::{Operation, count, task};
 use crate::error::{Error, Kind, Result};
 use crate::units::Tokens;
@@ -47,7 +48,8 @@ pub struct Target {
     pub priority: u32,
     pub weight: u32,
     pub info: Info,
-    pub price: Option<Price>,
+    /// What it costs. `None`: nobody knows.
+    pub tariff: Option<Arc<Tariff>>,
     /// The name is an entry of `models`, so it may be a metric's label.
     pub listed: bool,
     /// Provider, credential and model: the same over reloads.

@@ -8,7 +8,8 @@ use std::cmp::Ordering;
 use super::needs::Body;
 use super::{Gauge, Target};
 use crate::balance::{draw, mix, two};
-use crate::config::policy::{Price, Strategy};
+use crate::config::policy::Strategy;
+use crate::config::tariff::Tariff;
 use crate::units::{NanoUsd, Tokens};
 
 /// A target that could be asked, with one of its provider's credentials.
@@ -57,7 +58,7 @@ pub(super) fn order(candidates: &mut [Candidate], strategy: Strategy, body: &Bod
             tier: match strategy {
                 Strategy::Priority | Strategy::LeastBusy => u64::from(target.priority),
                 Strategy::Weighted | Strategy::Latency => 0,
-                Strategy::Cost => size.zip(target.price).map_or(u64::MAX, |(size, price)| cost(price, size)),
+                Strategy::Cost => size.zip(target.tariff.as_deref()).and_then(cost).unwrap_or(u64::MAX),
             },
             score: match strategy {
                 Strategy::Priority | Strategy::Weighted | Strategy::Cost => 0.0,
@@ -126,12 +127,10 @@ fn each_group(candidates: &mut [Candidate], work: impl FnMut(&mut [Candidate])) 
 // === cost ===
 
 /// What the call would cost in all likelihood, in 1e-9 USD: its input as estimated, and as much output as it asks for at most; where it does not
-/// say, a quarter of the input. Nothing counts as cached: where the prefix lies is the affinity's business.
-fn cost(price: Price, (input, output): (Tokens, Option<Tokens>)) -> u64 {
-    let output = output.unwrap_or(Tokens(input.0 / 4));
-    let NanoUsd(input) = price.input.of(input);
-    let NanoUsd(output) = price.output.of(output);
-    u64::try_from(input.saturating_add(output)).unwrap_or(0)
+/// say, a quarter of the input. Nothing counts as cached: where the prefix lies is the affinity's business. `None`: nobody knows.
+fn cost(((input, output), tariff): ((Tokens, Option<Tokens>), &Tariff)) -> Option<u64> {
+    let (_, NanoUsd(whole)) = tariff.estimate(input, output.unwrap_or(Tokens(input.0 / 4)))?;
+    u64::try_from(whole).ok()
 }
 
 // === latency ===

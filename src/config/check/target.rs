@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::policy::{lay_breaker, lay_timeouts};
 use crate::config::catalogue;
-use crate::config::policy::{Info, Model, ModelTarget, Price, Strategy};
+use crate::config::policy::{Info, Model, ModelTarget, Strategy};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::Provider;
+use crate::config::tariff::{Rates, Tariff};
 use crate::id::ProviderName;
 
 /// One target as typed.
@@ -27,26 +28,26 @@ pub(super) struct Candidate {
 /// A place, before anything is written about it.
 pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
     // another's address may serve another's models under the same names
-    let (info, price) = if provider.at_vendor { known(&provider.kind, &upstream) } else { (Info::default(), None) };
+    let (info, tariff) = if provider.at_vendor { known(&provider.kind, &upstream) } else { (Info::default(), None) };
     ModelTarget {
         timeouts: provider.timeouts,
         breaker: provider.breaker,
         priority: 1,
         weight: 1,
         info,
-        price,
+        tariff,
         provider,
         upstream,
     }
 }
 
 /// What is known of a vendor's model before anything is written about it; a model's words and a target's are laid over it.
-fn known(kind: &str, upstream: &str) -> (Info, Option<Price>) {
-    catalogue::lookup(kind, upstream).map_or_else(Default::default, |known| (known.info, known.price))
+fn known(kind: &str, upstream: &str) -> (Info, Option<Arc<Tariff>>) {
+    catalogue::lookup(kind, upstream).map_or_else(Default::default, |known| (known.info, known.tariff))
 }
 
 pub(super) fn copy(target: &ModelTarget) -> ModelTarget {
-    let ModelTarget { provider, upstream, priority, weight, timeouts, breaker, info, price } = target;
+    let ModelTarget { provider, upstream, priority, weight, timeouts, breaker, info, tariff } = target;
     ModelTarget {
         provider: Arc::clone(provider),
         upstream: Arc::clone(upstream),
@@ -55,7 +56,7 @@ pub(super) fn copy(target: &ModelTarget) -> ModelTarget {
         timeouts: *timeouts,
         breaker: *breaker,
         info: *info,
-        price: *price,
+        tariff: tariff.clone(),
     }
 }
 
@@ -64,12 +65,12 @@ pub(super) fn merge(mut to: ModelTarget, model: &raw::Model, target: &Written<'_
     to.timeouts = lay_timeouts(to.timeouts, model.timeouts.as_ref());
     to.breaker = lay_breaker(to.breaker, model.breaker.as_ref());
     to.info = lay_info(to.info, model.info.as_ref());
-    to.price = lay_price(to.price, model.price.as_ref());
+    to.tariff = lay_price(to.tariff, model.price.as_ref());
     if let Some(typed) = target.typed {
         to.timeouts = lay_timeouts(to.timeouts, typed.timeouts.as_ref());
         to.breaker = lay_breaker(to.breaker, typed.breaker.as_ref());
         to.info = lay_info(to.info, typed.info.as_ref());
-        to.price = lay_price(to.price, typed.price.as_ref());
+        to.tariff = lay_price(to.tariff, typed.price.as_ref());
         to.weight = to.weight.saturating_mul(typed.weight.as_ref().map_or(1, |at| at.value));
     }
     to
@@ -92,10 +93,14 @@ fn lay_info(base: Info, typed: Option<&raw::Info>) -> Info {
 }
 
 /// A price is one thing: parts of two would make a third that nobody asks.
-fn lay_price(base: Option<Price>, typed: Option<&raw::Price>) -> Option<Price> {
+fn lay_price(base: Option<Arc<Tariff>>, typed: Option<&raw::Price>) -> Option<Arc<Tariff>> {
     let Some(raw::Price { input, cached_input, output }) = typed else { return base };
-    let (Some(input), Some(output)) = (input, output) else { return base };
-    Some(Price { input: input.0, cached_input: cached_input.map(|usd| usd.0), output: output.0 })
+    let rate = |usd: &Option<raw::Usd>| usd.map(|usd| usd.0);
+    let (input, cached_input, output) = (rate(input), rate(cached_input), rate(output));
+    if input.is_none() || output.is_none() {
+        return base;
+    }
+    Some(Arc::new(Tariff::of_rates(Rates { input, cached_input, output, ..Rates::default() })))
 }
 
 pub(super) fn rank(target: &Written<'_>, nested: u32) -> (u32, u32) {

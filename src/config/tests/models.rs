@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::policy::{
-    Affinity, BreakerPolicy, Hedge, HedgeAfter, Info, Model, ModelTarget, Policy, Price, Retry, RetryOn, Strategy,
+    Affinity, BreakerPolicy, Hedge, HedgeAfter, Info, Model, ModelTarget, Policy, Retry, RetryOn, Strategy,
 };
 use crate::config::snapshot::OnLoss;
 use crate::units::PicoUsdPerToken;
@@ -40,7 +40,7 @@ fn a_short_form_is_one_target_with_every_default() {
     // one policy for all that say nothing of it
     assert!(Arc::ptr_eq(&model.policy, &snapshot.policy));
     let target = &model.targets[0];
-    assert_eq!((target.info, target.price), (Info::default(), None));
+    assert_eq!((target.info, &target.tariff), (Info::default(), &None));
     assert_eq!(target.breaker, BreakerPolicy::default());
 }
 
@@ -84,10 +84,13 @@ models:
     assert_eq!(info(x), (Some(100), Some(true), None, Some(true), None));
     assert_eq!(info(y), (Some(100), Some(false), Some(true), Some(true), None));
     let pico = |micro| PicoUsdPerToken(micro);
-    let of_model = Price { input: pico(3_000_000), cached_input: Some(pico(1_000_000)), output: pico(3_000_000) };
-    assert_eq!(x.price, Some(of_model));
+    let price = |target: &ModelTarget| {
+        let rates = target.tariff.as_ref().expect("has a price").standard.rates;
+        (rates.input, rates.cached_input, rates.output)
+    };
+    assert_eq!(price(x), (Some(pico(3_000_000)), Some(pico(1_000_000)), Some(pico(3_000_000))));
     // a price is one thing: nothing of the model's stays in it
-    assert_eq!(y.price, Some(Price { input: pico(18_750), cached_input: None, output: pico(4_000_000) }));
+    assert_eq!(price(y), (Some(pico(18_750)), None, Some(pico(4_000_000))));
     assert_eq!(model.policy.total, Some(Duration::from_secs(3)));
 
     let n = &snapshot.models["n"];

@@ -4,9 +4,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::policy::{
     Admission, Affinity, Balance, BreakerPolicy, Ejection, FailureRate, Fallback, Health, Hedge, HedgeAfter, Info,
-    Model, ModelTarget, Policy, Pool, PoolEndpoint, Price, Retry, RetryOn, Strategy,
+    Model, ModelTarget, Policy, Pool, PoolEndpoint, Retry, RetryOn, Strategy,
 };
 use crate::config::snapshot::{OnLoss, Timeouts};
+use crate::config::tariff::Rates;
 use crate::config::units::{show_duration, show_price};
 
 /// One target stands as `target`, with its own words beside it; several as `targets`, by name, so that a change in one is seen as that.
@@ -47,7 +48,7 @@ fn target_name(target: &ModelTarget) -> String {
 }
 
 fn target(target: &ModelTarget) -> Map<String, Json> {
-    let ModelTarget { provider: _, upstream: _, priority, weight, timeouts: deadlines, breaker: own, info, price } =
+    let ModelTarget { provider: _, upstream: _, priority, weight, timeouts: deadlines, breaker: own, info, tariff } =
         target;
     let Info { context, max_output, vision, audio, documents, tools, json_schema, reasoning } = info;
     let usd = |rate| show_price(rate);
@@ -71,9 +72,10 @@ fn target(target: &ModelTarget) -> Map<String, Json> {
         ),
         (
             "price".to_owned(),
-            match price {
-                Some(Price { input, cached_input, output }) => {
-                    json!({"input": usd(*input), "cached_input": cached_input.map(usd), "output": usd(*output)})
+            match tariff {
+                Some(tariff) => {
+                    let Rates { input, cached_input, output, .. } = tariff.standard.rates;
+                    json!({"input": input.map(usd), "cached_input": cached_input.map(usd), "output": output.map(usd)})
                 }
                 None => Json::Null,
             },

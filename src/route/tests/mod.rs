@@ -14,6 +14,7 @@ use http::HeaderMap;
 
 use super::*;
 use crate::config::policy::{Affinity, Model, ModelTarget, Strategy};
+use crate::config::tariff::Tariff;
 use crate::config::{Environment, load_str};
 use crate::id::ModelName;
 use crate::units::PicoUsdPerToken;
@@ -104,10 +105,8 @@ impl World {
             priority: special.priority,
             weight: special.weight,
             info: special.info,
-            price: special.price.map(|(input, output)| Price {
-                input: PicoUsdPerToken(input),
-                cached_input: None,
-                output: PicoUsdPerToken(output),
+            tariff: special.price.map(|(input, output)| {
+                Arc::new(Tariff::of_tokens(PicoUsdPerToken(input), PicoUsdPerToken(output)))
             }),
         }
     }

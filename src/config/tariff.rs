@@ -1,0 +1,263 @@
+//! What one model costs at one provider: integer rates, by service tier and by the size of the prompt.
+//!
+//! Owned here are the form of a tariff and which of its rates count for a call. Where tariffs come from is `prices`' business (and
+//! `check`'s, where one is written in the configuration); what a call costs by one is reckoned in `meter`. How vendors bill is written on the
+//! pages that `conf/models.yaml` names.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::units::{NanoUsd, PicoUsd, PicoUsdPerToken, Tokens};
+
+/// What one model costs at one provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tariff {
+    pub standard: Card,
+    /// What differs in other service tiers; each at most once.
+    pub services: Vec<(ServiceTier, Card)>,
+    /// So many percent are in the rates because the endpoint belongs to a region or a group of regions.
+    pub regional_percent: u8,
+    /// The state of the table it is from: `2026-11-21`, `local.yaml:5f3a09c1`.
+    pub version: Arc<str>,
+    /// Where the numbers are published, or who wrote them down.
+    pub source: Arc<str>,
+    /// The day they were last read there: `2026-11-18`.
+    pub checked: Option<Arc<str>>,
+}
+
+/// The rates of one service tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Card {
+    pub rates: Rates,
+    /// Smallest first.
+    pub tiers: Vec<Tier>,
+}
+
+/// What every token of a call costs, the first ones included, once its prompt (cached tokens counted) is longer than `above`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    pub above: Tokens,
+    /// Of tokens only: what is paid by the piece does not hang on the prompt.
+    pub rates: Rates,
+}
+
+/// `None`: not known, never 0. What is then billed as what else: `meter`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Rates {
+    pub input: Option<PicoUsdPerToken>,
+    /// Of the prompt: what the provider had in its cache.
+    pub cached_input: Option<PicoUsdPerToken>,
+    /// Of the prompt: what is written to a cache, for five minutes; also where the vendor has only one such price.
+    pub cache_write_5m: Option<PicoUsdPerToken>,
+    pub cache_write_1h: Option<PicoUsdPerToken>,
+    pub output: Option<PicoUsdPerToken>,
+    /// Of the output: what is thought and not shown. `None`: as `output`.
+    pub reasoning: Option<PicoUsdPerToken>,
+    pub audio_input: Option<PicoUsdPerToken>,
+    pub audio_output: Option<PicoUsdPerToken>,
+    pub image_input: Option<PicoUsdPerToken>,
+    pub image_output: Option<PicoUsdPerToken>,
+    /// One generated image, where these are not paid by token.
+    pub image: Option<NanoUsd>,
+    /// One call, whatever it is about. `None`: there is no such fee.
+    pub request: Option<NanoUsd>,
+    /// One tool that the provider ran itself (a web search).
+    pub tool_call: Option<NanoUsd>,
+    /// One search (rerank).
+    pub search: Option<NanoUsd>,
+}
+
+/// How soon a call is served, where that has a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceTier {
+    #[default]
+    Default,
+    /// Cheaper, since it may wait.
+    Flex,
+    Priority,
+    Batch,
+    /// The same model at a higher speed.
+    Fast,
+    /// One whose price nobody here knows.
+    Other,
+}
+
+/// Whether a price holds for a provider's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    Global,
+    /// An endpoint of a region or a group of regions.
+    Regional,
+}
+
+// === impl Tariff ===
+
+impl Tariff {
+    /// So much for input and output, and nothing else is known.
+    pub fn of_tokens(input: PicoUsdPerToken, output: PicoUsdPerToken) -> Tariff {
+        let rates = Rates { input: Some(input), output: Some(output), ..Rates::default() };
+        Tariff::of_rates(rates)
+    }
+
+    pub fn of_rates(rates: Rates) -> Tariff {
+        Tariff {
+            standard: Card { rates, tiers: Vec::new() },
+            services: Vec::new(),
+            regional_percent: 0,
+            version: Arc::from(""),
+            source: Arc::from(""),
+            checked: None,
+        }
+    }
+
+    /// The rates that count for a call with this prompt. `None`: nobody knows them.
+    ///
+    /// What waits longer (flex, batch) never costs more than what does not: where it has no rates of its own, the standard ones count. What
+    /// is served sooner has those of its own or none, also beyond a size from which on the standard rates are others.
+    pub fn rates(&self, service: ServiceTier, prompt: Tokens) -> Option<Rates> {
+        let standard = &self.standard;
+        if service == ServiceTier::Default {
+            return Some(standard.rates(prompt));
+        }
+        let card = self.services.iter().find(|(tier, _)| *tier == service).map(|(_, card)| card);
+        match card.filter(|card| card.reached(prompt) >= standard.reached(prompt)) {
+            Some(card) => Some(card.rates(prompt).with_pieces_of(&standard.rates)),
+            None if service.waits() => Some(standard.rates(prompt)),
+            None => None,
+        }
+    }
+
+    /// What a call costs in all likelihood, nothing cached: its input, and all of it. `None`: nobody knows.
+    pub fn estimate(&self, input: Tokens, output: Tokens) -> Option<(NanoUsd, NanoUsd)> {
+        let rates = self.rates(ServiceTier::Default, input)?;
+        let of = |rate: Option<PicoUsdPerToken>, tokens: Tokens| match rate {
+            Some(PicoUsdPerToken(rate)) => Some(i128::from(rate) * i128::from(tokens.0)),
+            None => (tokens.0 == 0).then_some(0),
+        };
+        let fee = PicoUsd::from(rates.request.unwrap_or_default()).0;
+        // a rerank is paid by the search, or by its tokens
+        if let (None, Some(search)) = (rates.input, rates.search) {
+            let whole = PicoUsd(fee.saturating_add(PicoUsd::from(search).0)).rounded_up();
+            return Some((whole, whole));
+        }
+        let (of_input, of_output) = (of(rates.input, input)?, of(rates.output, output)?);
+        let whole = of_input.saturating_add(of_output).saturating_add(fee);
+        Some((PicoUsd(of_input).rounded_up(), PicoUsd(whole).rounded_up()))
+    }
+
+    /// The same at an endpoint that costs so many percent more.
+    pub fn at_regional(&self, percent: u8) -> Tariff {
+        let card = |card: &Card| Card {
+            rates: card.rates.raised(percent),
+            tiers: card.tiers.iter().map(|t| Tier { above: t.above, rates: t.rates.raised(percent) }).collect(),
+        };
+        Tariff {
+            standard: card(&self.standard),
+            services: self.services.iter().map(|(service, own)| (*service, card(own))).collect(),
+            regional_percent: percent,
+            version: Arc::clone(&self.version),
+            source: Arc::clone(&self.source),
+            checked: self.checked.clone(),
+        }
+    }
+}
+
+// === impl Card ===
+
+impl Card {
+    /// From which size on the rates are those that count for this prompt; 0 for those of small ones.
+    fn reached(&self, prompt: Tokens) -> Tokens {
+        self.tier(prompt).map_or(Tokens(0), |tier| tier.above)
+    }
+
+    fn tier(&self, prompt: Tokens) -> Option<&Tier> {
+        self.tiers.iter().rev().find(|tier| prompt > tier.above)
+    }
+
+    fn rates(&self, prompt: Tokens) -> Rates {
+        match self.tier(prompt) {
+            Some(tier) => tier.rates.with_pieces_of(&self.rates),
+            None => self.rates,
+        }
+    }
+}
+
+// === impl Rates ===
+
+impl Rates {
+    /// What is paid by the piece is as there, where nothing is said here.
+    fn with_pieces_of(self, other: &Rates) -> Rates {
+        Rates {
+            image: self.image.or(other.image),
+            request: self.request.or(other.request),
+            tool_call: self.tool_call.or(other.tool_call),
+            search: self.search.or(other.search),
+            ..self
+        }
+    }
+
+    /// Tokens at so many percent more, rounded up. Tools cost the same everywhere.
+    fn raised(self, percent: u8) -> Rates {
+        let more = |rate: Option<PicoUsdPerToken>| {
+            let raised = |PicoUsdPerToken(rate): PicoUsdPerToken| {
+                let hundredfold = i128::from(rate) * (100 + i128::from(percent));
+                PicoUsdPerToken(i64::try_from((hundredfold + 99).div_euclid(100)).unwrap_or(i64::MAX))
+            };
+            rate.map(raised)
+        };
+        Rates {
+            input: more(self.input),
+            cached_input: more(self.cached_input),
+            cache_write_5m: more(self.cache_write_5m),
+            cache_write_1h: more(self.cache_write_1h),
+            output: more(self.output),
+            reasoning: more(self.reasoning),
+            audio_input: more(self.audio_input),
+            audio_output: more(self.audio_output),
+            image_input: more(self.image_input),
+            image_output: more(self.image_output),
+            image: self.image,
+            request: self.request,
+            tool_call: self.tool_call,
+            search: self.search,
+        }
+    }
+}
+
+// === impl ServiceTier ===
+
+impl ServiceTier {
+    /// As requests ask for it (`service_tier` of OpenAI, Anthropic and Groq, `speed` of Anthropic, `serviceTier` of Bedrock and Gemini), and as
+    /// answers tell it. Capacity that is paid for in advance (`scale`, `reserved`) counts at the list price.
+    pub fn from_word(word: &str) -> ServiceTier {
+        let is = |words: &[&str]| words.iter().any(|one| word.eq_ignore_ascii_case(one));
+        match () {
+            () if is(&["", "default", "auto", "standard", "standard_only", "on_demand", "scale", "reserved"]) => {
+                ServiceTier::Default
+            }
+            () if is(&["flex"]) => ServiceTier::Flex,
+            () if is(&["priority"]) => ServiceTier::Priority,
+            () if is(&["batch"]) => ServiceTier::Batch,
+            () if is(&["fast"]) => ServiceTier::Fast,
+            () => ServiceTier::Other,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ServiceTier::Default => "default",
+            ServiceTier::Flex => "flex",
+            ServiceTier::Priority => "priority",
+            ServiceTier::Batch => "batch",
+            ServiceTier::Fast => "fast",
+            ServiceTier::Other => "other",
+        }
+    }
+
+    /// Cheaper than the standard one, since it may take longer.
+    fn waits(self) -> bool {
+        matches!(self, ServiceTier::Flex | ServiceTier::Batch)
+    }
+}
