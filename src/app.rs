@@ -20,6 +20,9 @@ use pingora::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use tokio::signal::unix::{SignalKind, signal};
 
+mod books;
+
+use self::books::Books;
 use crate::admin::{self, Admin};
 use crate::config::snapshot::{AccessLog, Snapshot};
 use crate::config::watch::Live;
@@ -89,6 +92,13 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
             return ExitCode::from(1);
         }
     };
+    let books = match Books::open(&snapshot) {
+        Ok(books) => Arc::new(books),
+        Err(error) => {
+            eprintln!("tollgate: {error}");
+            return ExitCode::from(3);
+        }
+    };
     let conf = server_conf(&snapshot);
     let shared = Arc::new(Shared {
         live,
@@ -100,6 +110,8 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
         tracks: Tracks::default(),
+        ledger: books.ledger.clone(),
+        quotas: books.quotas.clone(),
         started: Instant::now(),
     });
 
@@ -115,20 +127,28 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         }
     };
     let ready = Arc::new(AtomicBool::new(false));
-    let keeper = Housekeeper { shared: Arc::clone(&shared), certificates, ready: Arc::clone(&ready), start };
+    let keeper = Housekeeper {
+        shared: Arc::clone(&shared),
+        certificates,
+        ready: Arc::clone(&ready),
+        start,
+        books: Arc::clone(&books),
+    };
     let mut keeper = background_service("housekeeping", keeper);
     keeper.threads = Some(1);
     server.add_service(keeper);
 
     let phases = server.watch_execution_phase();
-    let (drained, log) = (Arc::clone(&shared), access.clone());
-    let drain =
-        std::thread::Builder::new().name("drain".into()).spawn(move || exit_when_drained(phases, &drained, &log));
+    let (drained, log, kept) = (Arc::clone(&shared), access.clone(), Arc::clone(&books));
+    let drain = std::thread::Builder::new()
+        .name("drain".into())
+        .spawn(move || exit_when_drained(phases, &drained, &log, &kept));
     if let Err(error) = drain {
         eprintln!("tollgate: cannot start a thread: {error}");
         return ExitCode::from(3);
     }
     server.run(RunArgs { shutdown_signal: Box::new(Signals { shared }) });
+    books.close();
     access.flush();
     ExitCode::SUCCESS
 }
@@ -199,6 +219,7 @@ struct Housekeeper {
     certificates: Arc<Certificates>,
     ready: Arc<AtomicBool>,
     start: Start,
+    books: Arc<Books>,
 }
 
 #[async_trait]
@@ -299,7 +320,7 @@ impl Housekeeper {
     /// file is a reload too.
     fn on_reload(&self) {
         let shared = Arc::downgrade(&self.shared);
-        let certificates = Arc::clone(&self.certificates);
+        let (certificates, books) = (Arc::clone(&self.certificates), Arc::clone(&self.books));
         self.shared.live.on_reload(Box::new(move |outcome| {
             let Some(shared) = shared.upgrade() else { return };
             let label = if outcome.is_ok() { "ok" } else { "refused" };
@@ -312,6 +333,7 @@ impl Housekeeper {
             shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
             forget_targets(&shared.tracks, snapshot);
+            books.on_reload(snapshot);
             reload_all(&certificates, snapshot);
         }));
     }
@@ -400,6 +422,7 @@ fn exit_when_drained(
     mut phases: tokio::sync::broadcast::Receiver<ExecutionPhase>,
     shared: &Shared,
     access: &AccessWriter,
+    books: &Books,
 ) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
@@ -420,6 +443,7 @@ fn exit_when_drained(
         let idle = *idle_since.get_or_insert_with(Instant::now);
         if idle.elapsed() >= FLUSH {
             tracing::info!("drained");
+            books.close();
             access.flush();
             std::process::exit(0);
         }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::chat::{How, Usage};
 use crate::config::Snapshot;
+use crate::config::policy::Disconnect;
 use crate::config::snapshot::Key;
 use crate::dialect::{Grammar, Operation};
 use crate::error::{Error, Kind};
 use crate::id::{ProviderName, RequestId};
+use crate::units::{NanoUsd, Tokens};
 
 /// What is known of a call so far. Made when its header section has come; read once by the record when it has ended.
 #[derive(Debug)]
@@ -49,6 +51,15 @@ pub struct Call {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub usage: Option<Usage>,
+    /// Of all tries. `None`: none was made, or nobody knows what one of them cost ([`Call::unpriced`]).
+    pub cost: Option<NanoUsd>,
+    /// A try was made of which nobody knows what it cost.
+    pub unpriced: bool,
+    pub disconnect: Disconnect,
+    /// What is left of the caller's limits, for the answer's header section.
+    pub limit_fields: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Tokens of an answer whose end did not tell them, by the size of what came.
+    pub output_estimate: Tokens,
     /// What a translation could not carry.
     pub losses: Lost,
     /// The answer's numbers are ours, not the provider's.
@@ -130,6 +141,11 @@ impl Call {
             bytes_in: 0,
             bytes_out: 0,
             usage: None,
+            cost: None,
+            unpriced: false,
+            disconnect: Disconnect::Cancel,
+            limit_fields: Vec::new(),
+            output_estimate: Tokens(0),
             losses: Lost::default(),
             estimated: false,
             output_frames: 0,
@@ -157,6 +173,15 @@ impl Call {
             (None, Some(key)) => &key.tags,
             (None, None) => &[],
         }
+    }
+
+    /// A try was booked. `None`: nobody knows what it cost.
+    pub fn spend(&mut self, cost: Option<NanoUsd>) {
+        self.unpriced |= cost.is_none();
+        self.cost = match (self.cost, cost) {
+            _ if self.unpriced => None,
+            (before, now) => Some(NanoUsd(before.unwrap_or_default().0.saturating_add(now.unwrap_or_default().0))),
+        };
     }
 
     /// Our own share of the time so far.

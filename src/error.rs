@@ -53,6 +53,11 @@ pub enum Kind {
     RateLimited {
         retry_after: Duration,
     },
+    /// A budget has no more for this call.
+    OverBudget {
+        /// Until it begins anew; `None`: never.
+        resets_in: Option<Duration>,
+    },
     /// The gateway itself has no room: connections or buffered bytes.
     Overloaded {
         retry_after: Duration,
@@ -127,7 +132,7 @@ impl Kind {
             Kind::TooLarge => 413,
             Kind::UnsupportedEncoding => 415,
             Kind::UnknownExpectation => 417,
-            Kind::RateLimited { .. } => 429,
+            Kind::RateLimited { .. } | Kind::OverBudget { .. } => 429,
             Kind::HeadersTooLarge => 431,
             Kind::ClientGone => 499,
             Kind::Internal => 500,
@@ -154,6 +159,7 @@ impl Kind {
             Kind::UnsupportedEncoding => "unsupported_encoding",
             Kind::RequestTimeout => "request_timeout",
             Kind::RateLimited { .. } => "rate_limited",
+            Kind::OverBudget { .. } => "over_budget",
             Kind::Overloaded { .. } => "overloaded",
             Kind::Unsupported => "unsupported",
             Kind::UpstreamRefused { .. } => "upstream_refused",
@@ -179,6 +185,7 @@ impl Kind {
             | Kind::UnsupportedEncoding
             | Kind::RequestTimeout
             | Kind::RateLimited { .. }
+            | Kind::OverBudget { .. }
             | Kind::Unsupported
             | Kind::ClientGone => Blame::Client,
             Kind::UpstreamRefused { .. } | Kind::UpstreamFailed | Kind::UpstreamTimeout => Blame::Upstream,
@@ -191,6 +198,7 @@ impl Kind {
         let after = match self {
             Kind::RateLimited { retry_after } | Kind::Overloaded { retry_after } => retry_after,
             Kind::UpstreamRefused { retry_after: Some(retry_after), .. } => retry_after,
+            Kind::OverBudget { resets_in: Some(resets_in) } => resets_in,
             Kind::ShuttingDown => Duration::from_secs(1),
             _ => return None,
         };

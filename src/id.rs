@@ -19,6 +19,10 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+            /// The text, which is not copied.
+            pub fn text(&self) -> Arc<str> {
+                Arc::clone(&self.0)
+            }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

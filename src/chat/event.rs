@@ -90,4 +90,15 @@ pub enum Delta<'a> {
     Citation(Citation<'a>),
     /// Of a text; belongs to the tokens just sent.
     Logprobs(Vec<Logprob<'a>>),
+} // === impl Delta ===
+
+impl Delta<'_> {
+    /// Bytes of what the model says in it.
+    pub fn said(&self) -> usize {
+        match self {
+            Delta::Text(text) | Delta::Refusal(text) | Delta::Arguments(text) => text.len(),
+            Delta::Thought { part: _, summary: _, text } => text.len(),
+            Delta::Seal(_) | Delta::Citation(_) | Delta::Logprobs(_) => 0,
+        }
+    }
 }

@@ -34,6 +34,7 @@ pub struct Policy {
     pub fallback: Fallback,
     /// A chat stream that breaks after output began is taken up by the next target (`continue: true`).
     pub resume: bool,
+    pub disconnect: Disconnect,
     /// The whole call, all attempts and waits included: what the model itself says. `None`: the first target's own (`timeouts.total`, which
     /// is then its provider's or the top's).
     pub total: Option<Duration>,
@@ -109,6 +110,18 @@ pub enum RetryOn {
     Status(u16),
     /// 4: every 4xx, 5: every 5xx.
     Class(u8),
+}
+
+/// What becomes of a provider's answer when the client leaves before its end, and what is booked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disconnect {
+    /// The provider is left too. Of a stream what came is booked; of a whole answer, which the provider may have finished, the worst case.
+    #[default]
+    Cancel,
+    /// It is read to its end, for a minute at most, and booked as the provider tells it.
+    Drain,
+    /// The provider is left, and the worst case is booked.
+    Estimate,
 }
 
 /// A second target is asked when the first takes long.

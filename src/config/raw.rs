@@ -22,7 +22,8 @@ pub use provider::{
 pub use quota::{Budget, Caps, KeyBudget, KeyLimits, KeyTerms, Limit, OnOutage, Per};
 pub use route::{Route, RouteMatch};
 pub use routing::{
-    Affinity, Breaker, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target, Timeouts,
+    Affinity, Breaker, Disconnect, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target,
+    Timeouts,
 };
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 

@@ -18,6 +18,7 @@ mod operation;
 mod rerank;
 pub mod sse;
 pub mod task;
+pub mod text;
 pub mod undo;
 
 use bytes::Bytes;

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 
 use super::asking::{Asked, Asking, Question, Speech};
+use super::billing::{Bill, Booked, End};
 use super::flow::{self, Pace};
 use super::proxy::Shared;
 use super::{bridge, fault, reply, splice, task};
@@ -32,6 +33,7 @@ pub struct Ready {
     pub asked: Asked,
     pub flight: Flight,
     pub ticket: Ticket,
+    pub bill: Bill,
 }
 
 /// A try whose answer has begun.
@@ -39,6 +41,7 @@ pub struct Begun {
     pub asked: Asked,
     pub flight: Flight,
     pub ticket: Ticket,
+    pub bill: Bill,
     pub seen: Seen,
     pub answer: Beginning,
 }
@@ -92,6 +95,7 @@ pub struct Lost {
     pub index: usize,
     pub failed: Box<Failed>,
     pub target: Target,
+    pub booked: Booked,
 }
 
 /// How a try failed.
@@ -133,7 +137,7 @@ pub async fn begin(
     ready: Ready,
     deadline: Instant,
 ) -> Result<Begun, Box<Lost>> {
-    let Ready { index, asked, mut flight, ticket } = ready;
+    let Ready { index, asked, mut flight, ticket, bill } = ready;
     let mut seen = Seen::default();
     let deadline = deadline.min(flight.begun + asked.target.timeouts.total);
     let mut outcome = Outcome { metrics: &shared.metrics, target: &asked.target, label: "cancelled" };
@@ -157,7 +161,7 @@ pub async fn begin(
             if flight.is_probe() || matches!(answer, Beginning::Whole(_)) {
                 flight.succeeded();
             }
-            Ok(Begun { asked, flight, ticket, seen, answer })
+            Ok(Begun { asked, flight, ticket, bill, seen, answer })
         }
         Err(mut failed) => {
             outcome.label = failed.label();
@@ -176,7 +180,8 @@ pub async fn begin(
                 }
                 Class::Caller | Class::Target | Class::Transient => flight.neutral(),
             }
-            Err(Box::new(Lost { index, failed, target: asked.target }))
+            let booked = bill.book(&End::failed(failed.how, failed.short().into()));
+            Err(Box::new(Lost { index, failed, target: asked.target, booked }))
         }
     }
 }

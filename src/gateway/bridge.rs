@@ -8,9 +8,10 @@ use super::asking::{Question, Said, book, in_one_piece, manners, misfit, unreada
 use super::attempt::{Beginning, Failed, Line, Seen, Whole};
 use super::flow::{self, Ended, Heartbeat, OpenStream, Pace};
 use super::proxy::Shared;
-use super::{reply, splice};
+use super::{billing, reply, splice};
 use crate::call::{Call, Lost};
 use crate::chat::{Block, Delta, Event, Extra, Losses, Open, Request, Role, Start, Text, Turn, Usage, unfold};
+use crate::config::policy::Disconnect;
 use crate::config::snapshot::OnLoss;
 use crate::dialect::adapt::{Undo, adapt};
 use crate::dialect::envelope::Envelope;
@@ -23,6 +24,7 @@ use crate::dialect::{
 use crate::error::{Error, Kind, Result};
 use crate::json::{At, Node, Spliced};
 use crate::route::Target;
+use crate::units::Tokens;
 use crate::upstream::Reply;
 
 /// Largest whole reply that is translated.
@@ -66,6 +68,8 @@ struct Writing {
     /// The last event has been said.
     ended: bool,
     output_frames: u64,
+    /// Tokens of what came, by its size.
+    output: Tokens,
     usage: Option<Usage>,
     failed: Option<Error>,
     /// What the client has, as long as another target could go on from it.
@@ -331,6 +335,10 @@ impl Saying {
     ) -> Result<Option<Said>> {
         let _open = OpenStream::new(shared);
         let done = self.forward(session, call, pace, opened).await;
+        if done.as_ref().is_err_and(|error| error.kind == Kind::ClientGone) && call.disconnect == Disconnect::Drain {
+            self.unheard(call, pace).await;
+        }
+        call.output_estimate = self.writing.output;
         call.usage = self.writing.usage;
         call.output_frames = self.writing.output_frames;
         let ended = match done {
@@ -357,6 +365,24 @@ impl Saying {
         let losses: Losses = self.writing.encoder.losses().clone();
         book(&mut call.losses, b"", &losses, "reply.", OnLoss::Report)?;
         flow::close(shared, self.upstream, ended).await.map(|()| None)
+    }
+
+    /// The client has left: read on, for what the answer costs.
+    pub async fn unheard(&mut self, call: &mut Call, pace: Pace) {
+        let pace = pace.for_nobody();
+        while !self.done && self.writing.failed.is_none() {
+            let read = match flow::next_chunk(&mut self.upstream, pace).await {
+                Ok(Some(chunk)) => self.push(chunk),
+                Ok(None) => self.end(),
+                Err(error) => Err(error),
+            };
+            if read.is_err() {
+                break;
+            }
+            // what would be said
+            self.writing.out.clear();
+        }
+        (call.usage, call.output_estimate) = (self.writing.usage, self.writing.output);
     }
 
     /// Say what comes until the stream ends. `Err` when it broke.
@@ -432,6 +458,7 @@ impl Writing {
             began: false,
             ended: false,
             output_frames: 0,
+            output: Tokens(0),
             usage: None,
             failed: None,
             said: None,
@@ -453,7 +480,8 @@ impl Writing {
                 self.began |= !matches!(open, Open::Text | Open::Thinking { .. } | Open::Refusal)
             }
             Event::Stop { .. } => self.began = true,
-            Event::Delta { .. } => {
+            Event::Delta { delta, .. } => {
+                self.output += billing::tokens_of(delta.said() as u64);
                 self.began = true;
                 self.output_frames += 1;
             }

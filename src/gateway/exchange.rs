@@ -16,6 +16,7 @@ use pingora_proxy::Session;
 
 use super::asking::{self, Question, Said};
 use super::attempt::{Beginning, Begun, Whole};
+use super::billing::{self, Bill, End};
 use super::failover::{self, Chase, Client, Known, Pursued};
 use super::flow::{self, Pace};
 use super::front::Admitted;
@@ -33,6 +34,7 @@ use crate::error::{Blame, Error, Kind, Refused, Result};
 use crate::filter::tags;
 use crate::id::ModelName;
 use crate::route::{self, Ask, Plan};
+use crate::units::Tokens;
 
 /// Answer an LLM call. An `Err` has not been answered yet, unless the answer had begun.
 pub async fn run(
@@ -54,12 +56,31 @@ pub async fn run(
     call.own_tags = tags::tags(call.key.as_deref(), &session.req_header().headers, envelope.labels())?.map(Into::into);
 
     let mut question = question(session, call, inquiry, &envelope);
-    let mut plan = plan(shared, session, call, &question, &envelope, None)?;
+    let plan = plan(shared, session, call, &question, &envelope, None)?;
+    call.disconnect = plan.policy.disconnect;
     question.resume = plan.policy.resume && question.stream && inquiry.operation == Operation::ChatCompletions;
-    let mut client = Client::new(&question, call.snapshot.server.heartbeat);
+    let hold = billing::admit(shared, call, &question, &envelope, &plan).await?;
+    let done = pursue(shared, session, call, &question, envelope, plan, share).await;
+    if let Some(hold) = hold {
+        hold.settle(call.usage.map_or(Tokens(0), |usage| Tokens(usage.input.0.saturating_add(usage.output.0))));
+    }
+    done
+}
+
+/// From the plan to the end of the answer.
+async fn pursue(
+    shared: &Shared,
+    session: &mut Session,
+    call: &mut Call,
+    question: &Question<'_>,
+    envelope: Envelope,
+    mut plan: Plan,
+    share: intake::Share,
+) -> Result<()> {
+    let mut client = Client::new(question, call.snapshot.server.heartbeat);
     let mut fell_back = false;
     let begun = loop {
-        let pursued = Chase::new(shared, &question, &envelope, &plan).run(session, call, &mut client).await;
+        let pursued = Chase::new(shared, question, &envelope, &plan).run(session, call, &mut client).await;
         let error = match &pursued {
             Ok(Pursued::Begun(_)) => None,
             Ok(Pursued::Refused(_, _, error)) | Err(error) => Some(error),
@@ -67,7 +88,7 @@ pub async fn run(
         // some refusals have a model of their own that is asked instead, once
         if let Some(model) = error.and_then(|error| instead(&plan.policy.fallback, error)).filter(|_| !fell_back) {
             fell_back = true;
-            match self::plan(shared, session, call, &question, &envelope, Some(model.as_str())) {
+            match self::plan(shared, session, call, question, &envelope, Some(model.as_str())) {
                 Ok(instead) => {
                     plan = instead;
                     continue;
@@ -81,19 +102,19 @@ pub async fn run(
             Ok(Pursued::Refused(head, body, error)) if !client.opened => {
                 return refuse(session, call, *head, body, &error).await;
             }
-            Ok(Pursued::Refused(_, _, error)) => return broken_off(session, call, &question, error).await,
+            Ok(Pursued::Refused(_, _, error)) => return broken_off(session, call, question, error).await,
             Err(error) if client.opened && error.kind != Kind::ClientGone => {
-                return broken_off(session, call, &question, error).await;
+                return broken_off(session, call, question, error).await;
             }
             Err(error) => return Err(error),
         }
     };
     if question.resume {
-        return Box::pin(go_on(shared, session, call, &question, &envelope, plan, begun, client.opened)).await;
+        return Box::pin(go_on(shared, session, call, question, &envelope, plan, begun, client.opened)).await;
     }
     drop(envelope);
     drop(share);
-    commit(shared, session, call, &question, begun, client.opened).await.map(|_| ())
+    commit(shared, session, call, question, begun, client.opened).await.map(|_| ())
 }
 
 /// Stream an answer that another target may take up when it breaks.
@@ -242,7 +263,7 @@ async fn commit(
     begun: Box<Begun>,
     opened: bool,
 ) -> Result<Option<Said>> {
-    let Begun { asked, mut flight, ticket, seen, answer } = *begun;
+    let Begun { asked, mut flight, ticket, bill, seen, answer } = *begun;
     let since_start = flight.begun.saturating_duration_since(call.started);
     call.provider = Some(asked.target.provider.name.clone());
     call.upstream_model = Some(Arc::clone(&asked.target.model));
@@ -254,12 +275,19 @@ async fn commit(
     call.upstream_request_id = seen.upstream_request_id;
     let timeouts = asked.target.timeouts;
     let pace = Pace { idle: timeouts.idle, deadline: call.started + timeouts.total };
+    call.output_estimate = Tokens(0);
+    let mut bill = Some(bill);
     let sent = match answer {
         Beginning::Whole(_) if opened => {
             let error = Error::new(Kind::UpstreamFailed, "The provider answered whole where a stream was asked for.");
             broken_off(session, call, question, error).await.map(|()| None)
         }
-        Beginning::Whole(whole) => send(session, call, *whole).await.map(|()| None),
+        Beginning::Whole(whole) => {
+            // all is known: its price can be told with it
+            take_usage(call, &whole);
+            book(call, bill.take(), "ok", true);
+            send(session, call, *whole).await.map(|()| None)
+        }
         Beginning::Passing(passing) => {
             passing.finish(shared, session, call, question.inquiry.operation, pace, opened).await.map(|()| None)
         }
@@ -274,13 +302,62 @@ async fn commit(
         (Err(_), _) => {}
     }
     drop((flight, ticket));
+    match &sent {
+        Ok(Some(_)) => book(call, bill, "broken_off", false),
+        Ok(None) => {
+            let outcome = call.error.as_ref().map_or("ok", |failed| failed.kind.label());
+            book(call, bill, outcome, true);
+        }
+        Err(error) => {
+            book(call, bill, if error.kind == Kind::ClientGone { "cancelled" } else { error.kind.label() }, true)
+        }
+    }
     sent
 }
 
+/// An answer that began when its client had left: read on, for what it costs.
+pub async fn unheard(call: &mut Call, begun: Begun) {
+    let Begun { asked, flight: _, ticket: _, bill, seen: _, answer } = begun;
+    let timeouts = asked.target.timeouts;
+    let pace = Pace { idle: timeouts.idle, deadline: call.started + timeouts.total };
+    match answer {
+        Beginning::Whole(whole) => take_usage(call, &whole),
+        Beginning::Events(mut events) => events.unheard(call, pace).await,
+        Beginning::Saying(mut saying) => saying.unheard(call, pace).await,
+        // what came of it is not known: booked at its worst
+        Beginning::Passing(_) => {}
+    }
+    book(call, Some(bill), "cancelled", false);
+}
+
+fn take_usage(call: &mut Call, whole: &Whole) {
+    call.usage = whole.usage;
+    call.estimated = whole.estimated;
+    if whole.usage.is_none() {
+        call.output_estimate = billing::tokens_of(whole.body.len() as u64);
+    }
+}
+
+/// A try whose answer had begun has ended. With `None` it was booked before.
+fn book(call: &mut Call, bill: Option<Bill>, outcome: &'static str, answered: bool) {
+    let Some(bill) = bill else { return };
+    let booked = bill.book(&End {
+        outcome: outcome.into(),
+        status: 200,
+        answered,
+        sent: true,
+        usage: call.usage.as_ref(),
+        estimated: call.estimated,
+        output: call.output_estimate,
+        first_token: call.first_token,
+    });
+    call.spend(booked.cost);
+    call.usage = booked.usage;
+    call.estimated |= booked.estimated;
+}
+
 async fn send(session: &mut Session, call: &mut Call, whole: Whole) -> Result<()> {
-    let Whole { mut head, body, usage, lost, estimated } = whole;
-    call.usage = usage;
-    call.estimated = estimated;
+    let Whole { mut head, body, usage: _, lost, estimated: _ } = whole;
     call.losses.places.extend(lost.places);
     call.losses.count += lost.count;
     reply::ours(&mut head, call).map_err(flow::broken_head)?;

@@ -16,17 +16,18 @@ use pingora_proxy::Session;
 
 use super::asking::{self, Asked, Question};
 use super::attempt::{self, Begun, Class, Failed, How, Lost, Ready};
-use super::exchange::client_gone;
+use super::billing::{self, Bill};
+use super::exchange::{self, client_gone};
 use super::flow::{self, Heartbeat};
 use super::proxy::Shared;
 use super::{bridge, splice};
 use crate::balance;
 use crate::call::{Call, Tried};
-use crate::config::policy::HedgeAfter;
+use crate::config::policy::{Disconnect, HedgeAfter};
 use crate::dialect;
 use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Refused, Result};
-use crate::route::{Gauge, Gauges, Plan, Target};
+use crate::route::{self, Gauge, Gauges, Plan, Target};
 use crate::upstream::gate::{Claim, Ticket};
 use crate::upstream::retry::backoff;
 use crate::upstream::track::{Flight, Name, Track, Tracks};
@@ -190,7 +191,11 @@ impl<'a> Chase<'a> {
                         call.queued = Some((ticket.position, ticket.waited));
                     }
                     let Some(flight) = self.admit(index, target, &track) else { continue };
-                    return Ok(Some(self.go(call, index, asked, flight, ticket)));
+                    // waits for shared counters at most, and those for some milliseconds
+                    match self.bill(call, &asked).await {
+                        Ok(bill) => return Ok(Some(self.go(call, index, asked, flight, ticket, bill))),
+                        Err(error) => self.unpaid(call, index, flight, error),
+                    }
                 }
                 Err(full) => {
                     self.tries[index].spent = true;
@@ -206,8 +211,25 @@ impl<'a> Chase<'a> {
         Ok(None)
     }
 
+    /// What the try may cost, put aside and written down.
+    async fn bill(&self, call: &Call, asked: &Asked) -> Result<Bill> {
+        let most = (!self.shared.ledger.is_off() || billing::is_limited(call))
+            .then(|| route::most(self.question.inquiry.operation, &self.envelope.body, asked.target.info));
+        let input = billing::tokens_of(self.envelope.body.len() as u64);
+        Bill::open(self.shared, call, asked, most.as_ref(), input, Instant::now()).await
+    }
+
+    /// A budget or a limit stands in the way of a try: another target may be cheaper.
+    fn unpaid(&mut self, call: &mut Call, index: usize, mut flight: Flight, error: Error) {
+        flight.neutral();
+        self.tries[index].spent = true;
+        let target = &self.plan.targets[index];
+        call.tried.push(Tried::new(&target.provider.name, &target.model, error.kind.label().into()));
+        self.close(error);
+    }
+
     /// Everything is there: the try begins.
-    fn go(&mut self, call: &mut Call, index: usize, asked: Asked, flight: Flight, ticket: Ticket) -> Ready {
+    fn go(&mut self, call: &mut Call, index: usize, asked: Asked, flight: Flight, ticket: Ticket, bill: Bill) -> Ready {
         if self.tries[index].asked == 0 {
             flight.track.retries.deposit(self.plan.policy.retry.budget);
         }
@@ -217,7 +239,7 @@ impl<'a> Chase<'a> {
         call.provider = Some(asked.target.provider.name.clone());
         call.upstream_model = Some(asked.target.model.clone());
         call.lane = Some(asked.lane);
-        Ready { index, asked, flight, ticket }
+        Ready { index, asked, flight, ticket, bill }
     }
 
     /// Which target is next, and how long to wait for it. Those not asked yet come first, in the plan's order.
@@ -307,8 +329,15 @@ impl<'a> Chase<'a> {
         };
         let ended = match after {
             None => {
-                let begun = std::pin::pin!(attempt::begin(self.shared, self.question, ready, self.deadline));
-                client.wait(session, call, begun).await?
+                let mut begun = std::pin::pin!(attempt::begin(self.shared, self.question, ready, self.deadline));
+                let waited = client.wait(session, call, begun.as_mut()).await;
+                if waited.is_err() && call.disconnect == Disconnect::Drain {
+                    // nobody waits for it but the ledger
+                    if let Ok(Ok(begun)) = tokio::time::timeout(flow::FOR_NOBODY, begun).await {
+                        exchange::unheard(call, begun).await;
+                    }
+                }
+                waited?
             }
             Some(after) => Box::pin(self.hedge(session, call, client, ready, after)).await?,
         };
@@ -369,14 +398,18 @@ impl<'a> Chase<'a> {
             let entered = tokio::time::timeout(Duration::ZERO, track.gate.enter(&target.provider.admission, claim));
             let Ok(Ok(ticket)) = entered.await else { return None };
             let flight = self.admit(index, target, &track)?;
-            return Some(self.go(call, index, asked, flight, ticket));
+            match self.bill(call, &asked).await {
+                Ok(bill) => return Some(self.go(call, index, asked, flight, ticket, bill)),
+                Err(error) => self.unpaid(call, index, flight, error),
+            }
         }
         None
     }
 
     /// What follows from a failure.
     fn judge(&mut self, call: &mut Call, lost: Lost) {
-        let Lost { index, failed, target } = lost;
+        let Lost { index, failed, target, booked } = lost;
+        call.spend(booked.cost);
         call.waited += failed.seen.waited;
         let since_start = failed.begun.map_or(Duration::ZERO, |begun| begun.saturating_duration_since(call.started));
         call.first_byte = failed.seen.first_byte.map(|after| since_start + after);

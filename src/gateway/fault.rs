@@ -52,6 +52,7 @@ async fn write(session: &mut Session, call: &mut Call, error: &Error, body: Byte
         Kind::MethodNotAllowed => head.insert_header("allow", router::allowed(session.req_header().uri.path()))?,
         // the caller's SDK must not repeat what cannot succeed, and need not guess about what can
         Kind::Overloaded { .. } | Kind::ShuttingDown => head.insert_header("x-should-retry", "true")?,
+        Kind::OverBudget { .. } => head.insert_header("x-should-retry", "false")?,
         _ => {}
     }
     reply::ours(&mut head, call)?;

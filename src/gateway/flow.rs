@@ -23,6 +23,9 @@ pub const HELD: usize = 256 * 1024;
 /// A provider that has ended its stream gets this long to end its reply.
 const AFTER_END: Duration = Duration::from_secs(1);
 
+/// An answer nobody waits for is read on for so long.
+pub const FOR_NOBODY: Duration = Duration::from_secs(60);
+
 /// What became of the provider's connection.
 pub enum Ended {
     /// Its reply was read to the end.
@@ -54,6 +57,11 @@ impl Pace {
     /// Behind the end of a stream only its framing can come.
     pub fn shortly(self) -> Self {
         Pace { idle: self.idle.min(AFTER_END), ..self }
+    }
+
+    /// For an answer that is read on although its client has left.
+    pub fn for_nobody(self) -> Self {
+        Pace { deadline: self.deadline.min(Instant::now() + FOR_NOBODY), ..self }
     }
 
     /// How long the next read may take. Pingora's timer on the read serves for both limits.

@@ -2,6 +2,7 @@
 
 mod asking;
 mod attempt;
+mod billing;
 mod bridge;
 mod connections;
 mod exchange;

@@ -23,6 +23,8 @@ use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
+use crate::quota::Quotas;
+use crate::store::Ledger;
 use crate::telemetry::{AccessWriter, Metrics, record};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
@@ -38,6 +40,8 @@ pub struct Shared {
     pub upstreams: Upstreams,
     pub credentials: Credentials,
     pub tracks: Tracks,
+    pub ledger: Ledger,
+    pub quotas: Quotas,
     pub started: Instant,
 }
 

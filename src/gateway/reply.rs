@@ -7,6 +7,7 @@ use pingora::http::ResponseHeader;
 
 use crate::call::{Call, Lost, Tried};
 use crate::chat::How;
+use crate::units::PicoUsd;
 use crate::upstream::{Reply, retry};
 
 /// Fields of a provider's reply that reach the client. Everything else (cookies, server names, CORS, ...) is the provider's own
@@ -85,6 +86,7 @@ const TRIED: HeaderName = HeaderName::from_static("x-tollgate-tried");
 const QUEUE: HeaderName = HeaderName::from_static("x-tollgate-queue");
 const DROPPED: HeaderName = HeaderName::from_static("x-tollgate-dropped");
 const ESTIMATED: HeaderName = HeaderName::from_static("x-tollgate-estimated");
+const COST: HeaderName = HeaderName::from_static("x-tollgate-cost-usd");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-tollgate-overhead-us");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -115,6 +117,13 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
     }
     if call.estimated {
         head.insert_header(ESTIMATED, HeaderValue::from_static("tokens"))?;
+    }
+    // of a stream only its end tells
+    if let Some(cost) = call.cost.filter(|_| call.attempts > 0 && !call.stream) {
+        head.insert_header(COST, PicoUsd::from(cost).to_string())?;
+    }
+    for (name, value) in &call.limit_fields {
+        head.insert_header(name.clone(), value.clone())?;
     }
     if call.losses.count > 0 {
         head.insert_header(DROPPED, dropped(&call.losses))?;

@@ -10,15 +10,18 @@ use super::flow::{
     self, ERROR_LIMIT, Ended, HELD, Heartbeat, OpenStream, Pace, broken_head, read_chunk, read_chunk_alive, write,
 };
 use super::proxy::Shared;
-use super::{bridge, reply, task};
+use super::{billing, bridge, reply, task};
 use crate::call::{Call, Lost};
 use crate::chat::Usage;
+use crate::config::policy::Disconnect;
 use crate::config::snapshot::Provider;
 use crate::dialect::openai;
 use crate::dialect::sse::{self, Frames};
+use crate::dialect::text::text_bytes;
 use crate::dialect::{self, Operation, Outbound, StreamForm, Tap};
 use crate::error::{Error, Kind, Refused, Result};
 use crate::json::Object;
+use crate::units::Tokens;
 use crate::upstream::Reply;
 
 /// A whole reply up to this size is kept until its usage is read; of a larger one only the tail.
@@ -58,6 +61,8 @@ pub struct Events {
     unreadable: bool,
     /// The reply has ended.
     done: bool,
+    /// Tokens of what came, by its size.
+    output: Tokens,
 }
 
 /// Read a reply up to its first output.
@@ -222,6 +227,7 @@ impl Passing {
             Ok(Ended::Whole)
         };
         let done = done.await;
+        call.output_estimate = billing::tokens_of(kept.len as u64);
         // the client has all of it: reading its usage costs it nothing
         call.usage = kept.usage(operation);
         flow::close(shared, upstream, done).await
@@ -292,6 +298,7 @@ impl Events {
             doubly: line.operation() == Operation::Responses,
             unreadable: false,
             done: false,
+            output: Tokens(0),
         };
         loop {
             match line.read_chunk(&mut events.upstream, seen).await? {
@@ -333,7 +340,7 @@ impl Events {
 
     /// Cut a chunk into frames, look at each, and give back what goes to the client.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
-        let Events { tap, frames, fault, cut, spoke, marked, doubly, .. } = self;
+        let Events { tap, frames, fault, cut, spoke, marked, doubly, output, .. } = self;
         let mut unreadable = false;
         let (len, whole, untouched) = (chunk.len(), chunk.clone(), frames.between());
         let mut changed = false;
@@ -352,12 +359,16 @@ impl Events {
                     return;
                 }
                 let (before, failed, copy) = (frame.len(), tap.seen().failed, frame.clone());
+                let said = tap.seen().output_frames;
                 match tap.see(frame) {
                     Some(frame) => {
                         changed |= frame.len() != before;
                         cut.push(frame);
                     }
                     None => changed = true,
+                }
+                if tap.seen().output_frames > said {
+                    *output += billing::tokens_of(text_bytes(&copy));
                 }
                 if !failed && tap.seen().failed {
                     *fault = Some(copy);
@@ -410,7 +421,11 @@ impl Events {
         let _open = OpenStream::new(shared);
         call.stream = true;
         let done = self.forward(session, call, pace, opened).await;
+        if done.as_ref().is_err_and(|error| error.kind == Kind::ClientGone) && call.disconnect == Disconnect::Drain {
+            self.unheard(call, pace).await;
+        }
         let seen = self.tap.seen();
+        call.output_estimate = self.output;
         call.usage = seen.usage;
         call.output_frames = seen.output_frames;
         let done = match done {
@@ -430,6 +445,23 @@ impl Events {
             }
         };
         flow::close(shared, self.upstream, done).await
+    }
+
+    /// The client has left: read on, for what the answer costs.
+    pub async fn unheard(&mut self, call: &mut Call, pace: Pace) {
+        let pace = pace.for_nobody();
+        while !self.done {
+            let chunk = flow::next_chunk(&mut self.upstream, pace).await;
+            let read = match chunk {
+                Ok(Some(chunk)) => self.take(chunk).map(|_| ()),
+                Ok(None) => self.end(),
+                Err(error) => Err(error),
+            };
+            if read.is_err() {
+                break;
+            }
+        }
+        (call.usage, call.output_estimate) = (self.tap.seen().usage, self.output);
     }
 
     /// Forward frames until the stream ends. `Err` when it broke.

@@ -32,8 +32,7 @@ type Rate = (&'static str, i128);
 /// Each part of a call with its amount. `None`: something that was used has no price.
 pub(super) fn each(tariff: &Tariff, used: &Used, mut line: impl FnMut(Line)) -> Option<()> {
     let rates = tariff.rates(used.service_tier, used.usage.input)?;
-    let pieces =
-        Pieces { images: used.images, tool_calls: used.usage.server_tool_calls, searches: used.searches };
+    let pieces = Pieces { images: used.images, tool_calls: used.usage.server_tool_calls, searches: used.searches };
     let in_pieces = pieces.pay_for_tokens(&rates);
     for (kind, count) in parts(used) {
         match kind.rate(&rates) {

@@ -11,6 +11,7 @@
 mod able;
 mod affinity;
 mod find;
+mod most;
 mod needs;
 mod rules;
 mod strategy;
@@ -32,6 +33,7 @@ use crate::error::{Error, Kind, Result};
 use crate::units::Tokens;
 
 pub use find::{Listed, identity, listed};
+pub use most::{Most, most};
 
 use find::Asked;
 use needs::Body;

@@ -8,6 +8,7 @@ use super::log::AccessWriter;
 use super::metrics::{Metrics, OTHER_MODEL};
 use crate::call::{Call, Lane};
 use crate::error::Blame;
+use crate::units::{NanoUsd, PicoUsd};
 
 /// A line of the access log. Never content, never a key.
 #[derive(Serialize)]
@@ -60,6 +61,12 @@ struct Line<'a> {
     reasoning_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_write_tokens: Option<u64>,
+    /// Exact, in decimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<String>,
+    /// The numbers are ours, by the size of what came.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    estimated: bool,
     /// What a translation could not carry, by JSON path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dropped: Vec<&'a str>,
@@ -116,6 +123,8 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         output_tokens: call.usage.map(|u| u.output.0),
         reasoning_tokens: call.usage.map(|u| u.reasoning.0),
         cache_write_tokens: call.usage.map(|u| u.cache_write_5m.0 + u.cache_write_1h.0).filter(|t| *t > 0),
+        cost_usd: call.cost.filter(|_| call.attempts > 0).map(|cost| PicoUsd::from(cost).to_string()),
+        estimated: call.estimated,
         dropped: call.losses.places.iter().map(|(place, _)| place.as_str()).collect(),
         first_byte_ms: call.first_byte.map(milliseconds),
         first_token_ms: call.first_token.map(milliseconds),
@@ -169,8 +178,12 @@ fn count(call: &Call, duration: Duration, overhead: Duration, metrics: &Metrics)
                 metrics.tokens.with_label_values(&[kind, model, provider]).inc_by(tokens.0);
             }
         }
-        // No price table yet: every call that used tokens has an unknown cost, and says so.
+    }
+    if call.unpriced {
         metrics.unpriced.with_label_values(&[model]).inc();
+    }
+    if let Some(NanoUsd(cost @ 1..)) = call.cost {
+        metrics.cost.with_label_values(&[model, provider]).inc_by(cost as f64 / 1e9);
     }
 }
 

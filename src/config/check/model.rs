@@ -131,6 +131,7 @@ impl Checker<'_> {
             && typed.hedge.is_none()
             && typed.fallback.is_none()
             && typed.resume.is_none()
+            && typed.disconnect.is_none()
             && total.is_none()
         {
             return Arc::clone(base);
@@ -149,6 +150,12 @@ impl Checker<'_> {
             },
             fallback,
             resume: typed.resume.unwrap_or(base.resume),
+            disconnect: match typed.disconnect {
+                None => base.disconnect,
+                Some(raw::Disconnect::Cancel) => Disconnect::Cancel,
+                Some(raw::Disconnect::Drain) => Disconnect::Drain,
+                Some(raw::Disconnect::Estimate) => Disconnect::Estimate,
+            },
             total: total.map(|at| at.value.0).or(base.total),
         })
     }

@@ -115,10 +115,23 @@ pub struct Model {
     /// `true`: a chat stream that breaks after output began is taken up by the next target. Default: `false`.
     #[serde(rename = "continue")]
     pub resume: Option<bool>,
+    /// What becomes of a provider's answer when the client leaves before its end. Default: `cancel`.
+    pub disconnect: Option<Disconnect>,
     /// What its targets can do, over what is known of them.
     pub info: Option<Info>,
     /// What its targets cost, over what is known of them.
     pub price: Option<Price>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Disconnect {
+    /// The provider is left too. Of a stream what came is booked; of a whole answer the worst case.
+    Cancel,
+    /// It is read to its end, for a minute at most, and booked as the provider tells it.
+    Drain,
+    /// The provider is left, and the worst case is booked.
+    Estimate,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -84,7 +84,14 @@ fn target(target: &ModelTarget) -> Map<String, Json> {
 }
 
 fn policy(policy: &Policy) -> Map<String, Json> {
-    let Policy { retry: tries, hedge, fallback: Fallback { context_length, content_filter }, resume, total } = policy;
+    let Policy {
+        retry: tries,
+        hedge,
+        fallback: Fallback { context_length, content_filter },
+        resume,
+        disconnect,
+        total,
+    } = policy;
     let hedge = match hedge {
         None => json!("off"),
         Some(Hedge { after: HedgeAfter::P95 }) => json!({"after": "p95"}),
@@ -101,6 +108,7 @@ fn policy(policy: &Policy) -> Map<String, Json> {
             }),
         ),
         ("continue".to_owned(), json!(resume)),
+        ("disconnect".to_owned(), json!(format!("{disconnect:?}").to_ascii_lowercase())),
         ("total".to_owned(), json!(total.map(show_duration))),
     ])
 }

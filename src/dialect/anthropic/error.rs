@@ -36,7 +36,7 @@ fn meaning(kind: Kind) -> (u16, &'static str) {
         Kind::Forbidden => (403, "permission_error"),
         Kind::NotFound | Kind::UnknownModel => (404, "not_found_error"),
         Kind::TooLarge => (413, "request_too_large"),
-        Kind::RateLimited { .. } => (429, "rate_limit_error"),
+        Kind::RateLimited { .. } | Kind::OverBudget { .. } => (429, "rate_limit_error"),
         Kind::Overloaded { .. } | Kind::ShuttingDown => (529, "overloaded_error"),
         Kind::RequestTimeout => (kind.status(), "timeout_error"),
         Kind::UpstreamTimeout => (504, "timeout_error"),

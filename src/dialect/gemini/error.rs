@@ -67,7 +67,7 @@ fn said(kind: Kind) -> (u16, &'static str) {
         Kind::NotFound | Kind::UnknownModel => "NOT_FOUND",
         Kind::MethodNotAllowed => "UNIMPLEMENTED",
         Kind::RequestTimeout | Kind::UpstreamTimeout => "DEADLINE_EXCEEDED",
-        Kind::RateLimited { .. } => "RESOURCE_EXHAUSTED",
+        Kind::RateLimited { .. } | Kind::OverBudget { .. } => "RESOURCE_EXHAUSTED",
         Kind::Overloaded { .. } | Kind::ShuttingDown | Kind::UpstreamFailed => "UNAVAILABLE",
         Kind::ClientGone => "CANCELLED",
         Kind::Internal => "INTERNAL",
