@@ -24,7 +24,8 @@ const INFORMATIONAL: usize = 8;
 
 /// A reply whose header section has come. Until it is dropped or given back its endpoint has it in flight.
 pub struct Reply {
-    pub session: HttpSession,
+    /// Boxed: it is handed on through many futures, each of which would hold it twice.
+    pub session: Box<HttpSession>,
     peer: Arc<HttpPeer>,
     place: Place,
     /// The request was written to its end: the connection can serve another.
@@ -125,7 +126,7 @@ impl Upstreams {
         provider: &Arc<Provider>,
         timeouts: &Timeouts,
         deadline: Instant,
-    ) -> Result<(Arc<HttpPeer>, HttpSession, bool), Missed> {
+    ) -> Result<(Arc<HttpPeer>, Box<HttpSession>, bool), Missed> {
         let within = Within::from(timeouts);
         let peer = match place.origin.peer(provider, within).await {
             Ok(peer) => peer,
@@ -135,16 +136,18 @@ impl Upstreams {
             }
         };
         let left = deadline.saturating_duration_since(Instant::now());
+        // boxed: it is nine kilobytes, of which nothing is left once there is a connection
+        let connecting = Box::pin(self.connector.get_http_session(&*peer));
         let connected = if left >= within.total() {
-            self.connector.get_http_session(&*peer).await
+            connecting.await
         } else {
-            match tokio::time::timeout(left, self.connector.get_http_session(&*peer)).await {
+            match tokio::time::timeout(left, connecting).await {
                 Ok(connected) => connected,
                 Err(late) => return Err(Missed { failure: Failure::new(FailureKind::Timeout, late), slow: true }),
             }
         };
         match connected {
-            Ok((session, reused)) => Ok((peer, session, reused)),
+            Ok((session, reused)) => Ok((peer, Box::new(session), reused)),
             Err(error) => {
                 let slow = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
                 let failure = Failure::new(FailureKind::Connect, error);
@@ -159,7 +162,7 @@ impl Upstreams {
         let idle = reply.peer.idle_timeout();
         let Reply { mut session, peer, place, reusable } = reply;
         if reusable {
-            self.connector.release_http_session(session, &*peer, idle).await;
+            Box::pin(self.connector.release_http_session(*session, &*peer, idle)).await;
         } else {
             session.shutdown().await;
         }
