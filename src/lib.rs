@@ -25,6 +25,7 @@ pub mod config;
 pub mod call;
 pub mod filter;
 pub mod provider;
+pub mod quota;
 pub mod route;
 pub mod telemetry;
 pub mod upstream;
