@@ -26,6 +26,7 @@ pub mod call;
 pub mod filter;
 pub mod meter;
 pub mod provider;
+pub mod quota;
 pub mod route;
 pub mod store;
 pub mod telemetry;

@@ -292,6 +292,15 @@ impl Scope {
         }
     }
 
+    /// Whether it is for somebody named, with one counter.
+    pub fn is_one(&self) -> bool {
+        let each = |one: &One| *one == One::Each;
+        !(self.key.as_ref().is_some_and(each)
+            || self.provider.as_ref().is_some_and(each)
+            || self.model == Some(Models::Each)
+            || self.tags.iter().any(|(_, one)| each(one)))
+    }
+
     /// The values of [`Scope::values`] put where they belong: `key=ci`, `team=search user=ada`. `everybody`, where nothing is written.
     pub fn text_with<'a>(&self, mut values: impl Iterator<Item = &'a str>) -> String {
         let mut text = String::new();
