@@ -247,12 +247,7 @@ impl Table {
 // === impl Kind ===
 
 impl Kind {
-    fn build(
-        version: &Arc<str>,
-        source: Arc<str>,
-        like: Option<String>,
-        rows: Vec<FileRow>,
-    ) -> Result<Kind, String> {
+    fn build(version: &Arc<str>, source: Arc<str>, like: Option<String>, rows: Vec<FileRow>) -> Result<Kind, String> {
         let mut kind = Kind { source, like, rows: Vec::new(), names: HashMap::new(), patterns: Vec::new() };
         for (at, row) in rows.into_iter().enumerate() {
             for text in &row.patterns {
@@ -263,8 +258,7 @@ impl Kind {
                 }
             }
             let checked: Arc<str> = row.checked.into();
-            let origin =
-                Origin { version, source: &kind.source, checked: &checked, regional_percent: row.regional };
+            let origin = Origin { version, source: &kind.source, checked: &checked, regional_percent: row.regional };
             let prices = row.prices.into_iter().map(|price| Priced::build(price, &origin)).collect();
             kind.rows.push(Row { checked, info: row.info.over(Info::default()), prices });
         }

@@ -32,8 +32,7 @@ type Rate = (&'static str, i128);
 /// Each part of a call with its amount. `None`: something that was used has no price.
 pub(super) fn each(tariff: &Tariff, used: &Used, mut line: impl FnMut(Line)) -> Option<()> {
     let rates = tariff.rates(used.service_tier, used.usage.input)?;
-    let pieces =
-        Pieces { images: used.images, tool_calls: used.usage.server_tool_calls, searches: used.searches };
+    let pieces = Pieces { images: used.images, tool_calls: used.usage.server_tool_calls, searches: used.searches };
     let in_pieces = pieces.pay_for_tokens(&rates);
     for (kind, count) in parts(used) {
         match kind.rate(&rates) {
@@ -78,12 +77,10 @@ pub(super) fn most(rates: &Rates, ask: &Worst) -> Option<i128> {
         if tokens.0 == 0 {
             continue;
         }
-        let mut possible = kinds.iter().filter(|(_, ruled_out)| !ruled_out).map(|(kind, _)| kind.rate(rates));
-        match possible.try_fold(0, |most, rate| rate.map(|(_, rate)| rate.max(most))) {
-            Some(rate) => sum = sum.saturating_add(rate.saturating_mul(tokens.0.into())),
-            None if in_pieces => {}
-            None => return None,
-        }
+        let possible = kinds.iter().filter(|(_, ruled_out)| !ruled_out).map(|(kind, _)| kind.rate(rates));
+        let mut rates = possible.map(|rate| rate.map_or(in_pieces.then_some(0), |(_, rate)| Some(rate)));
+        let dearest = rates.try_fold(0, |most, rate| rate.map(|rate| rate.max(most)))?;
+        sum = sum.saturating_add(dearest.saturating_mul(tokens.0.into()));
     }
     for (_, count, (_, rate)) in pieces.rated(rates, ask.input, output)? {
         sum = sum.saturating_add(rate.saturating_mul(count.into()));

@@ -214,7 +214,8 @@ fn a_bill_is_told_line_by_line_in_exact_dollars() {
 #[test]
 fn absurd_numbers_saturate() {
     let most = Some(PicoUsdPerToken(i64::MAX));
-    let dear = Tariff::of_rates(Rates { input: most, output: most, tool_call: Some(NanoUsd(i64::MAX)), ..Rates::default() });
+    let dear =
+        Tariff::of_rates(Rates { input: most, output: most, tool_call: Some(NanoUsd(i64::MAX)), ..Rates::default() });
     let max = Tokens(u64::MAX);
     let usage = Usage {
         input: max,

@@ -105,9 +105,9 @@ impl World {
             priority: special.priority,
             weight: special.weight,
             info: special.info,
-            tariff: special.price.map(|(input, output)| {
-                Arc::new(Tariff::of_tokens(PicoUsdPerToken(input), PicoUsdPerToken(output)))
-            }),
+            tariff: special
+                .price
+                .map(|(input, output)| Arc::new(Tariff::of_tokens(PicoUsdPerToken(input), PicoUsdPerToken(output)))),
         }
     }
 
