@@ -77,12 +77,10 @@ pub(super) fn most(rates: &Rates, ask: &Worst) -> Option<i128> {
         if tokens.0 == 0 {
             continue;
         }
-        let mut possible = kinds.iter().filter(|(_, ruled_out)| !ruled_out).map(|(kind, _)| kind.rate(rates));
-        match possible.try_fold(0, |most, rate| rate.map(|(_, rate)| rate.max(most))) {
-            Some(rate) => sum = sum.saturating_add(rate.saturating_mul(tokens.0.into())),
-            None if in_pieces => {}
-            None => return None,
-        }
+        let possible = kinds.iter().filter(|(_, ruled_out)| !ruled_out).map(|(kind, _)| kind.rate(rates));
+        let mut rates = possible.map(|rate| rate.map_or(in_pieces.then_some(0), |(_, rate)| Some(rate)));
+        let dearest = rates.try_fold(0, |most, rate| rate.map(|rate| rate.max(most)))?;
+        sum = sum.saturating_add(dearest.saturating_mul(tokens.0.into()));
     }
     for (_, count, (_, rate)) in pieces.rated(rates, ask.input, output)? {
         sum = sum.saturating_add(rate.saturating_mul(count.into()));

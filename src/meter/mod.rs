@@ -112,9 +112,8 @@ pub fn worst(tariff: &Tariff, ask: &Worst) -> Option<NanoUsd> {
     for service in services {
         let cards = tariff.services.iter().filter(|(tier, _)| tier == service).map(|(_, card)| card);
         let tiers = cards.chain([&tariff.standard]).flat_map(|card| &card.tiers).map(|tier| tier.above);
-        for above in tiers.filter(|above| *above < ask.input).chain([Tokens(0)]) {
-            // a prompt of one token more than that has the rates of the tier; one of none or one has the first ones
-            let prompt = Tokens(above.0.saturating_add(1).min(ask.input.0));
+        let prompts = tiers.filter(|above| *above < ask.input).map(|above| Tokens(above.0.saturating_add(1)));
+        for prompt in prompts.chain([Tokens(0)]) {
             most = most.max(bill::most(&tariff.rates(*service, prompt)?, ask)?);
         }
     }

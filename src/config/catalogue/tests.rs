@@ -33,8 +33,8 @@ fn place(kind: &str, name: &str) -> Option<usize> {
 /// USD per million tokens, as people say it.
 fn usd(known: Option<Known>) -> Option<(f64, Option<f64>, f64)> {
     let dollars = |rate: PicoUsdPerToken| rate.0 as f64 / 1e6;
-    let price = known?.price?;
-    Some((dollars(price.input), price.cached_input.map(dollars), dollars(price.output)))
+    let rates = known?.tariff?.standard.rates;
+    Some((dollars(rates.input?), rates.cached_input.map(dollars), dollars(rates.output?)))
 }
 
 #[test]
@@ -126,23 +126,26 @@ fn the_numbers_are_sane() {
             assert!(context.zip(max_output).is_none_or(|(context, output)| output <= context), "{what}");
             assert!(context.is_none_or(|tokens| (512..=4_000_000).contains(&tokens)), "{what}");
             for priced in &row.prices {
-                let rates = &priced.rates;
-                assert!(priced.price.is_some() != rates.search.is_some(), "{what}: a price of tokens, or of searches");
-                let Some(price) = priced.price else { continue };
-                assert!(price.input.0 > 0, "{what}");
-                let embeds = price.output.0 == 0;
-                assert!(embeds || price.input <= price.output, "{what}");
-                ordered(&what, &[price.cached_input, Some(price.input), rates.cache_write_5m, rates.cache_write_1h]);
-                assert!(rates.audio_input.is_none_or(|audio| audio > price.input), "{what}");
-                assert!(rates.regional_percent <= 20, "{what}");
-                let mut before = (Tokens(0), Some(price.input), Some(price.output));
-                for tier in &rates.tiers {
-                    assert!(tier.above > before.0 && context.is_none_or(|context| tier.above.0 <= context), "{what}");
+                let tariff = &priced.tariff;
+                let rates = tariff.standard.rates;
+                assert!(rates.input.is_some() != rates.search.is_some(), "{what}: a price of tokens, or of searches");
+                assert_eq!(rates.input.is_some(), rates.output.is_some(), "{what}");
+                let Some((input, output)) = rates.input.zip(rates.output) else { continue };
+                assert!(input.0 > 0, "{what}");
+                let embeds = output.0 == 0;
+                assert!(embeds || input <= output, "{what}");
+                ordered(&what, &[rates.cached_input, rates.input, rates.cache_write_5m, rates.cache_write_1h]);
+                assert!(rates.audio_input.is_none_or(|audio| audio > input), "{what}");
+                assert!(tariff.regional_percent <= 20, "{what}");
+                let mut before = (Tokens(0), rates.input, rates.output);
+                for tier in &tariff.standard.tiers {
+                    let Tier { above, rates: tier } = tier;
+                    assert!(*above > before.0 && context.is_none_or(|context| above.0 <= context), "{what}");
                     assert!(tier.input.is_none_or(|rate| Some(rate) > before.1), "{what}");
                     assert!(tier.output.is_none_or(|rate| Some(rate) > before.2), "{what}");
                     ordered(&what, &[tier.cached_input, tier.input, tier.cache_write_5m, tier.cache_write_1h]);
                     assert_eq!(tier.input.is_some(), tier.output.is_some(), "{what}");
-                    before = (tier.above, tier.input, tier.output);
+                    before = (*above, tier.input, tier.output);
                 }
             }
         }
@@ -174,16 +177,17 @@ fn well_known_models_have_their_list_prices() {
     ] {
         assert_eq!(usd(lookup(kind, model)), Some(price), "{kind} {model}");
     }
-    let rates = |kind, model| lookup(kind, model).and_then(|known| known.rates).expect("has a price");
+    let tariff = |kind, model| lookup(kind, model).and_then(|known| known.tariff).expect("has a price");
+    let rates = |kind, model| tariff(kind, model).standard.rates;
     let million = |usd: f64| Some(PicoUsdPerToken((usd * 1e6).round() as i64));
     let sonnet = rates("anthropic", "claude-sonnet-4-5");
     assert_eq!((sonnet.cache_write_5m, sonnet.cache_write_1h), (million(3.75), million(6.0)));
-    let pro = &rates("gemini", "gemini-2.5-pro").tiers[0];
-    assert_eq!((pro.above, pro.input, pro.output), (Tokens(200_000), million(2.5), million(15.0)));
+    let pro = &tariff("gemini", "gemini-2.5-pro").standard.tiers[0];
+    assert_eq!((pro.above, pro.rates.input, pro.rates.output), (Tokens(200_000), million(2.5), million(15.0)));
     assert_eq!(rates("openai", "gpt-audio").audio_output, million(64.0));
     // $2 for a thousand
     assert_eq!(rates("cohere", "rerank-v3.5").search, Some(NanoUsd(2_000_000)));
-    assert_eq!(rates("vertex", "claude-haiku-4-5@20251001").regional_percent, 10);
+    assert_eq!(tariff("vertex", "claude-haiku-4-5@20251001").regional_percent, 10);
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn dated_and_prefixed_names_are_the_same_model() {
     assert_eq!(price("openai", "gpt-4o-2024-05-13"), Some((5.0, 15.0)));
     // one that is not listed can what the others can, at a price that nobody knows
     let later = lookup("openai", "gpt-5-2029-01-01").expect("is known");
-    assert_eq!((later.info, later.price), (lookup("openai", "gpt-5").unwrap().info, None));
+    assert_eq!((later.info, later.tariff), (lookup("openai", "gpt-5").unwrap().info, None));
     assert_ne!(lookup("openai", "gpt-5-mini").unwrap(), lookup("openai", "gpt-5").unwrap());
 
     assert_eq!(price("openai", "ft:gpt-4o-mini-2024-07-18:acme::abc"), Some((0.3, 1.2)));
@@ -231,7 +235,7 @@ fn dated_and_prefixed_names_are_the_same_model() {
         assert_eq!(price("bedrock", &format!("{prefix}.{sonnet}")), Some((3.3, 16.5)), "{prefix}");
     }
     for unpriced in [sonnet.to_owned(), format!("us-gov.{sonnet}")] {
-        assert_eq!(lookup("bedrock", &unpriced).expect("is known").price, None, "{unpriced}");
+        assert_eq!(lookup("bedrock", &unpriced).expect("is known").tariff, None, "{unpriced}");
     }
     let arn = format!("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{sonnet}");
     assert_eq!(lookup("bedrock", &arn), lookup("bedrock", &format!("us.{sonnet}")));
@@ -271,12 +275,12 @@ fn elsewhere_a_vendor_s_model_can_the_same_and_costs_what_that_one_says() {
     ] {
         let known = lookup("openrouter", model).unwrap_or_else(|| panic!("{model} is not known"));
         assert_eq!(known.info, lookup(own.0, own.1).expect("is known").info, "{model}");
-        assert_eq!((known.price, known.rates), (None, None), "{model}");
+        assert_eq!(known.tariff, None, "{model}");
     }
     // an entry of kind `openai` may be anybody's
     assert_eq!(lookup("openai", "anthropic/claude-opus-4.6").expect("is known").info.context, Some(1_000_000));
     // a row of its own counts first, with its price
-    assert!(lookup("groq", "openai/gpt-oss-120b").expect("is known").price.is_some());
+    assert!(lookup("groq", "openai/gpt-oss-120b").expect("is known").tariff.is_some());
     for local in ["ollama", "vllm", "llamacpp", "lmstudio"] {
         assert_eq!(lookup(local, "openai/gpt-4o"), None, "{local}: the operator sets the limits there");
     }
