@@ -333,7 +333,7 @@ impl Housekeeper {
             shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
             forget_targets(&shared.tracks, snapshot);
-            books.on_reload(snapshot);
+            books.on_reload(Arc::clone(&shared.live));
             reload_all(&certificates, snapshot);
         }));
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::chat::{How, Usage};
@@ -51,10 +52,8 @@ pub struct Call {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub usage: Option<Usage>,
-    /// Of all tries. `None`: none was made, or nobody knows what one of them cost ([`Call::unpriced`]).
-    pub cost: Option<NanoUsd>,
-    /// A try was made of which nobody knows what it cost.
-    pub unpriced: bool,
+    /// What its tries cost. Each of them knows it, so that one that is given up is counted too.
+    pub spent: Arc<Spent>,
     pub disconnect: Disconnect,
     /// What is left of the caller's limits, for the answer's header section.
     pub limit_fields: Vec<(http::HeaderName, http::HeaderValue)>,
@@ -83,6 +82,17 @@ pub enum Lane {
     Opaque,
     /// Answered here.
     Local,
+}
+
+/// The cost of a call's tries so far.
+#[derive(Debug, Default)]
+pub struct Spent {
+    nano: AtomicI64,
+    tries: AtomicU32,
+    /// Of which nobody knows what they cost.
+    unpriced: AtomicU32,
+    /// Whose numbers are ours.
+    estimated: AtomicU32,
 }
 
 /// The losses of a call, by their JSON paths.
@@ -141,8 +151,7 @@ impl Call {
             bytes_in: 0,
             bytes_out: 0,
             usage: None,
-            cost: None,
-            unpriced: false,
+            spent: Arc::default(),
             disconnect: Disconnect::Cancel,
             limit_fields: Vec::new(),
             output_estimate: Tokens(0),
@@ -175,15 +184,6 @@ impl Call {
         }
     }
 
-    /// A try was booked. `None`: nobody knows what it cost.
-    pub fn spend(&mut self, cost: Option<NanoUsd>) {
-        self.unpriced |= cost.is_none();
-        self.cost = match (self.cost, cost) {
-            _ if self.unpriced => None,
-            (before, now) => Some(NanoUsd(before.unwrap_or_default().0.saturating_add(now.unwrap_or_default().0))),
-        };
-    }
-
     /// Our own share of the time so far.
     pub fn overhead(&self) -> Duration {
         self.started.elapsed().saturating_sub(self.waited)
@@ -191,6 +191,38 @@ impl Call {
 
     pub fn operation_name(&self) -> &'static str {
         self.operation.map_or(self.route, Operation::name)
+    }
+}
+
+// === impl Spent ===
+
+impl Spent {
+    /// A try was booked. `None`: nobody knows what it cost.
+    pub fn add(&self, cost: Option<NanoUsd>, estimated: bool) {
+        self.tries.fetch_add(1, Relaxed);
+        self.estimated.fetch_add(u32::from(estimated), Relaxed);
+        match cost {
+            Some(NanoUsd(nano)) => {
+                let _ = self.nano.try_update(Relaxed, Relaxed, |sum| Some(sum.saturating_add(nano)));
+            }
+            None => {
+                self.unpriced.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Of all tries. `None`: there was none, or nobody knows what one of them cost.
+    pub fn cost(&self) -> Option<NanoUsd> {
+        let known = self.tries.load(Relaxed) > 0 && !self.is_unpriced();
+        known.then(|| NanoUsd(self.nano.load(Relaxed)))
+    }
+
+    pub fn is_unpriced(&self) -> bool {
+        self.unpriced.load(Relaxed) > 0
+    }
+
+    pub fn is_estimated(&self) -> bool {
+        self.estimated.load(Relaxed) > 0
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use crate::config::Snapshot;
 use crate::config::quota::{Measure, Models, One, Rule, Window};
 use crate::config::store::Counters;
+use crate::config::watch::Live;
+use crate::config::{Secret, Snapshot};
 use crate::quota::{Quotas, SharedSettings, Where};
 use crate::store::query::{Condition, Dimension, Period, UsageQuery, UsageRow};
 use crate::store::{Ledger, StoreError};
@@ -39,7 +40,7 @@ impl Books {
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        let store = &snapshot.store;
+        let store = &crate::config::store::StoreConfig::default();
         let ledger = match runtime.block_on(Ledger::open(store)) {
             Ok(ledger) => ledger,
             Err(StoreError::Off) => Ledger::off(),
@@ -47,8 +48,8 @@ impl Books {
         };
         let place = match &store.counters {
             Counters::Local => Where::Here,
-            Counters::Redis(url) => Where::Shared(SharedSettings::redis(url)),
-            Counters::RedisCluster(urls) => Where::Shared(SharedSettings::cluster(urls)),
+            Counters::Redis(url) => Where::Shared(SharedSettings::new(url.clone())),
+            Counters::RedisCluster(urls) => Where::Shared(SharedSettings::new(cluster(urls))),
         };
         let shared = !matches!(place, Where::Here);
         let quotas = Quotas::new(place).map_err(|error| format!("the counters cannot be used: {error}"))?;
@@ -60,9 +61,9 @@ impl Books {
     }
 
     /// Budgets that are new get what was spent before.
-    pub fn on_reload(self: &Arc<Self>, snapshot: &Arc<Snapshot>) {
-        let (books, snapshot) = (Arc::clone(self), Arc::clone(snapshot));
-        self.runtime.spawn(async move { books.restore(&snapshot).await });
+    pub fn on_reload(self: &Arc<Self>, live: Arc<Live>) {
+        let books = Arc::clone(self);
+        self.runtime.spawn(async move { books.restore(&live.load()).await });
     }
 
     /// After the last call.
@@ -81,7 +82,7 @@ impl Books {
         }
         let keys = snapshot.keys.by_hash.values().filter_map(|key| key.own.as_ref());
         let own = keys.flat_map(|own| own.budgets.iter());
-        for rule in snapshot.quotas.all().chain(own).filter(|rule| rule.of == Measure::Usd) {
+        for rule in snapshot.quotas.all.iter().chain(own).filter(|rule| rule.of == Measure::Usd) {
             if !self.restored.lock().unwrap_or_else(PoisonError::into_inner).insert(rule.id) {
                 continue;
             }
@@ -110,6 +111,16 @@ impl Books {
             self.quotas.restore(rule, &values, at, row.cost);
         }
     }
+}
+
+/// The nodes as one URL: `redis+cluster://USER:PASSWORD@a:1,b:2`. They all have the same credentials.
+fn cluster(urls: &[Secret]) -> Secret {
+    let bare = |url: &Secret| url.expose().split_once("://").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+    let urls: Vec<String> = urls.iter().map(bare).collect();
+    let hosts = urls.iter().map(|url| url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host));
+    let user =
+        urls.first().and_then(|url| url.rsplit_once('@')).map(|(user, _)| format!("{user}@")).unwrap_or_default();
+    Secret::new(format!("redis+cluster://{user}{}", hosts.collect::<Vec<_>>().join(",")))
 }
 
 /// What the ledger is asked for: a row for each counter of the rule; of a rolling time, for each of its hours.

@@ -60,7 +60,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         quotas,
     } = snapshot;
     // only this part of it can be written at the top
-    let Policy { retry: tries, hedge: _, fallback: _, resume: _, total: _ } = &**policy;
+    let Policy { retry: tries, hedge: _, fallback: _, resume: _, disconnect: _, total: _ } = &**policy;
     let access = match &log.access {
         AccessLog::Off => Json::from("off"),
         AccessLog::Stdout => Json::from("stdout"),

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use pingora::http::ResponseHeader;
 
 use super::asking::{Asked, Asking, Question, Speech};
-use super::billing::{Bill, Booked, End};
+use super::billing::{Bill, End};
 use super::flow::{self, Pace};
 use super::proxy::Shared;
 use super::{bridge, fault, reply, splice, task};
@@ -95,7 +95,6 @@ pub struct Lost {
     pub index: usize,
     pub failed: Box<Failed>,
     pub target: Target,
-    pub booked: Booked,
 }
 
 /// How a try failed.
@@ -180,8 +179,8 @@ pub async fn begin(
                 }
                 Class::Caller | Class::Target | Class::Transient => flight.neutral(),
             }
-            let booked = bill.book(&End::failed(failed.how, failed.short().into()));
-            Err(Box::new(Lost { index, failed, target: asked.target, booked }))
+            bill.book(&End::failed(failed.how, failed.short().into()));
+            Err(Box::new(Lost { index, failed, target: asked.target }))
         }
     }
 }

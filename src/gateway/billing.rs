@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue};
 use super::asking::{Asked, Question};
 use super::attempt::How;
 use super::proxy::Shared;
-use crate::call::Call;
+use crate::call::{Call, Spent};
 use crate::chat::Usage;
 use crate::config::policy::Disconnect;
 use crate::config::quota::Who;
@@ -50,6 +50,8 @@ const FIELDS: [[HeaderName; 3]; 2] = [
 /// Of one try.
 pub struct Bill {
     ledger: Ledger,
+    /// The call's.
+    spent: Arc<Spent>,
     /// `None` once it is booked.
     open: Option<Open>,
 }
@@ -169,7 +171,7 @@ impl Bill {
         begun: Instant,
     ) -> Result<Bill> {
         if !call.operation.is_none_or(costs) {
-            return Ok(Bill { ledger: Ledger::off(), open: None });
+            return Ok(Bill { ledger: Ledger::off(), spent: Arc::clone(&call.spent), open: None });
         }
         let target = &asked.target;
         let tariff = target.tariff.clone();
@@ -190,13 +192,7 @@ impl Bill {
         let stream = reservation.stream;
         let open =
             Open { reservation, hold, tariff, service_tier, input, worst, stream, disconnect: call.disconnect, begun };
-        Ok(Bill { ledger: shared.ledger.clone(), open: Some(open) })
-    }
-
-    /// What so much usage costs, before it is booked. `None`: nobody knows.
-    pub fn price(&self, usage: &Usage) -> Option<NanoUsd> {
-        let open = self.open.as_ref()?;
-        meter::cost(open.tariff.as_deref()?, &open.used(*usage))
+        Ok(Bill { ledger: shared.ledger.clone(), spent: Arc::clone(&call.spent), open: Some(open) })
     }
 
     /// The try has ended.
@@ -213,6 +209,7 @@ impl Bill {
             booked.cost = cost;
             booked.estimated |= worst_case && cost.is_some();
         }
+        self.spent.add(booked.cost, booked.estimated);
         if self.ledger.is_off() {
             return booked;
         }
@@ -298,6 +295,20 @@ impl End<'_> {
 /// Tokens of a text of which only the size is known.
 pub fn tokens_of(bytes: u64) -> Tokens {
     Tokens(bytes.div_ceil(BYTES_PER_TOKEN))
+}
+
+/// The same of a piece of a stream: a token at least, as pieces nearly always are.
+pub fn tokens_of_piece(bytes: u64) -> Tokens {
+    Tokens((bytes / BYTES_PER_TOKEN).max(1))
+}
+
+/// The opaque lane cannot tell what a call costs: it is closed to those under a budget.
+pub fn opaque(call: &Call, provider: &str) -> Result<()> {
+    if call.snapshot.quotas.has_budget(&who(call), Some(provider)) {
+        let say = "Calls on this path cannot be priced, so no key under a budget may make them.";
+        return Err(Error::new(Kind::Forbidden, say).code("path_has_no_price"));
+    }
+    Ok(())
 }
 
 fn who(call: &Call) -> Who<'_> {

@@ -481,7 +481,7 @@ impl Writing {
             }
             Event::Stop { .. } => self.began = true,
             Event::Delta { delta, .. } => {
-                self.output += billing::tokens_of(delta.said() as u64);
+                self.output += billing::tokens_of_piece(delta.said() as u64);
                 self.began = true;
                 self.output_frames += 1;
             }

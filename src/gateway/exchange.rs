@@ -351,7 +351,6 @@ fn book(call: &mut Call, bill: Option<Bill>, outcome: &'static str, answered: bo
         output: call.output_estimate,
         first_token: call.first_token,
     });
-    call.spend(booked.cost);
     call.usage = booked.usage;
     call.estimated |= booked.estimated;
 }

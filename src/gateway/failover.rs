@@ -408,8 +408,7 @@ impl<'a> Chase<'a> {
 
     /// What follows from a failure.
     fn judge(&mut self, call: &mut Call, lost: Lost) {
-        let Lost { index, failed, target, booked } = lost;
-        call.spend(booked.cost);
+        let Lost { index, failed, target } = lost;
         call.waited += failed.seen.waited;
         let since_start = failed.begun.map_or(Duration::ZERO, |begun| begun.saturating_duration_since(call.started));
         call.first_byte = failed.seen.first_byte.map(|after| since_start + after);

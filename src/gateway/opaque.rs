@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 
 use super::proxy::Shared;
 use super::router::Route;
-use super::{asking, fault, reply, splice};
+use super::{asking, billing, fault, reply, splice};
 use crate::call::{Call, Lane};
 use crate::config::snapshot::{AuthScheme, Key, Provider};
 use crate::dialect::openai;
@@ -112,6 +112,7 @@ pub fn plan(call: &mut Call, route: &Route, query: Option<&str>) -> Result<Plan>
             return Err(Error::internal("This path is not carried opaquely."));
         }
     };
+    billing::opaque(call, provider.name.as_str())?;
     if !provider.missing_env.is_empty() {
         return Err(Error::new(
             Kind::UpstreamFailed,

@@ -119,7 +119,7 @@ pub fn ours(head: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
         head.insert_header(ESTIMATED, HeaderValue::from_static("tokens"))?;
     }
     // of a stream only its end tells
-    if let Some(cost) = call.cost.filter(|_| call.attempts > 0 && !call.stream) {
+    if let Some(cost) = call.spent.cost().filter(|_| !call.stream) {
         head.insert_header(COST, PicoUsd::from(cost).to_string())?;
     }
     for (name, value) in &call.limit_fields {

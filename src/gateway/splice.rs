@@ -368,7 +368,7 @@ impl Events {
                     None => changed = true,
                 }
                 if tap.seen().output_frames > said {
-                    *output += billing::tokens_of(text_bytes(&copy));
+                    *output += billing::tokens_of_piece(text_bytes(&copy));
                 }
                 if !failed && tap.seen().failed {
                     *fault = Some(copy);

@@ -123,8 +123,8 @@ pub fn write(call: &Call, at: jiff::Timestamp, metrics: &Metrics, log: &AccessWr
         output_tokens: call.usage.map(|u| u.output.0),
         reasoning_tokens: call.usage.map(|u| u.reasoning.0),
         cache_write_tokens: call.usage.map(|u| u.cache_write_5m.0 + u.cache_write_1h.0).filter(|t| *t > 0),
-        cost_usd: call.cost.filter(|_| call.attempts > 0).map(|cost| PicoUsd::from(cost).to_string()),
-        estimated: call.estimated,
+        cost_usd: call.spent.cost().map(|cost| PicoUsd::from(cost).to_string()),
+        estimated: call.estimated || call.spent.is_estimated(),
         dropped: call.losses.places.iter().map(|(place, _)| place.as_str()).collect(),
         first_byte_ms: call.first_byte.map(milliseconds),
         first_token_ms: call.first_token.map(milliseconds),
@@ -179,10 +179,10 @@ fn count(call: &Call, duration: Duration, overhead: Duration, metrics: &Metrics)
             }
         }
     }
-    if call.unpriced {
+    if call.spent.is_unpriced() {
         metrics.unpriced.with_label_values(&[model]).inc();
     }
-    if let Some(NanoUsd(cost @ 1..)) = call.cost {
+    if let Some(NanoUsd(cost @ 1..)) = call.spent.cost() {
         metrics.cost.with_label_values(&[model, provider]).inc_by(cost as f64 / 1e9);
     }
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod bridge;
+mod budgets;
 mod corpus;
 mod credentials;
 mod dialects;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::target::{Candidate, Written, copy, leaf, merge, rank, ranks, settle};
 use super::{Checker, MODEL_CHARACTERS, is_model_name};
 use crate::config::error::{Place, nearest, quote};
-use crate::config::policy::{Affinity, Model, Policy, Strategy};
+use crate::config::policy::{Affinity, Disconnect, Model, Policy, Strategy};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::{OnLoss, Provider};
 use crate::id::{ModelName, ProviderName};

@@ -40,6 +40,10 @@ struct Tag {
 // === impl Rules ===
 
 impl Rules {
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub fn new(all: Vec<Arc<Rule>>) -> Self {
         let mut rules = Rules { all: all.into(), ..Rules::default() };
         for (place, rule) in (0..).zip(&rules.all) {

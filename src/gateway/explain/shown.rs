@@ -261,7 +261,7 @@ impl GaugeShown {
 
 impl PolicyShown {
     fn new(policy: &Policy, plan: &Plan) -> Self {
-        let Policy { retry, hedge, fallback, resume, total } = policy;
+        let Policy { retry, hedge, fallback, resume, disconnect: _, total } = policy;
         let targets = u32::try_from(plan.targets.len()).unwrap_or(u32::MAX);
         let own = plan.targets.first().map_or(Duration::ZERO, |target| target.timeouts.total);
         PolicyShown {
