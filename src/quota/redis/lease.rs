@@ -25,6 +25,8 @@ const QUIET: i64 = 100_000;
 const REPORT: i64 = 400_000;
 /// Marks what was taken of a rate while nobody could be asked.
 const ALONE: Slip = -1;
+/// Beats after which an idle replica gives back what it has, though there is plenty.
+const PATIENT: u32 = 10;
 /// Leases of calls at once must be renewed, or they are taken for those of a dead replica.
 const RENEW: i64 = 5_000_000;
 
@@ -96,6 +98,10 @@ struct Pace {
     /// In a beat of the worker.
     rate: i64,
     last: i64,
+    /// Beats in which nothing was used.
+    idle: u32,
+    /// So many of them, and all is given back: few, where others may need it.
+    patience: u32,
 }
 
 /// Whether the shared counters can be asked, and how many replicas share them.
@@ -111,7 +117,6 @@ pub const NOBODY: Link = Link { up: false, replicas: 1 };
 /// A question to the shared counter.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    pub of: Measure,
     /// Begin of the period; 0 where there is none.
     pub period: i64,
     pub ends: i64,
@@ -376,6 +381,7 @@ impl Lease {
         }
         if ask.period == self.now.slip {
             self.seen = Seen { spent: answer.spent, used: answer.used, settled: ask.total };
+            self.pace.patience = if answer.room > most(rule) / 4 { PATIENT } else { 1 };
             self.quiet_until = if answer.quiet { now.mono.saturating_add(QUIET) } else { 0 };
             let met = ask.need == 0 || self.now.free >= ask.need;
             self.denied = (!met && !answer.quiet).then(|| self.denied(rule, ask, answer, now));
@@ -413,8 +419,10 @@ impl Lease {
 
     /// Once in a beat of the worker.
     pub fn beat(&mut self) {
-        self.pace.rate = self.pace.rate.saturating_add(self.pace.taken) / 2;
-        self.pace.taken = 0;
+        let pace = &mut self.pace;
+        pace.idle = if pace.taken > 0 { 0 } else { pace.idle.saturating_add(1) };
+        pace.rate = pace.rate.saturating_add(pace.taken) / 2;
+        pace.taken = 0;
     }
 
     /// The shared counter has lost its memory: tell it all again.
@@ -577,7 +585,6 @@ impl Tenure {
         self.sequence += 1;
         let rolling = matches!(rule.window, Window::Rolling(_));
         Ask {
-            of: rule.of,
             period: self.slip,
             ends: self.period.ends,
             sequence: self.sequence,
@@ -599,7 +606,7 @@ impl Tenure {
 impl Pace {
     /// How much should be at hand: what is used in two beats, four calls at least, and never more than an eighth of everything.
     fn target(&self, rule: &Rule) -> i64 {
-        if self.rate == 0 && self.taken == 0 {
+        if self.taken == 0 && (self.idle >= self.patience || self.last == 0) {
             return 0;
         }
         let rate = self.rate.max(self.taken);

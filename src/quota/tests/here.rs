@@ -360,20 +360,43 @@ async fn two_hundred_at_once_on_a_budget_for_ten_are_ten() {
 }
 
 #[test]
+fn keys_with_the_same_rules_share_them() {
+    let terms = "limits: {rpm: 10, tpm: 1000}, budget: {usd: 1, per: day}";
+    let world = World::new(&format!(
+        "
+keys:
+  - {{name: a, key: sk-test-0123456789abcdef, {terms}}}
+  - {{name: b, key: sk-test-1123456789abcdef, {terms}}}
+  - {{name: c, key: sk-test-2123456789abcdef, limits: {{rpm: 11, tpm: 1000}}, budget: {{usd: 1, per: day}}}}
+"
+    ));
+    let own = |name| key(&world.snapshot, name).own.as_ref().unwrap();
+    assert!(Arc::ptr_eq(own("a"), own("b")) && !Arc::ptr_eq(own("a"), own("c")));
+    assert_eq!(own("a").limits[0].id, own("c").limits[0].id);
+    drop(world.call(&world.who("a"), 1000).unwrap());
+    assert_eq!(world.quotas.standing(&world.snapshot.quotas, &world.who("b")).requests.unwrap().remaining, 10);
+}
+
+#[test]
 fn a_hundred_thousand_keys_leave_nothing_behind_when_they_are_idle() {
-    let keys: String = (0..100_000)
-        .map(|n| {
-            format!("- {{name: k{n}, key: sk-test-0123456789-{n:06}, limits: {{rpm: 10, tpm: 1000, concurrency: 2}}, budget: {{usd: 1, per: day}}}}\n")
-        })
-        .collect();
-    let world = World::new(&format!("keys:\n{keys}"));
-    let all: Vec<&Arc<Key>> = world.snapshot.keys.by_hash.values().collect();
-    // the same rules are there once
-    let own = all[0].own.as_ref().unwrap();
-    assert!(all.iter().all(|key| Arc::ptr_eq(key.own.as_ref().unwrap(), own)));
-    assert!(world.quotas.is_empty());
-    for key in &all {
-        let who = Who { key: Some(key), tags: &[], model: "m" };
+    let world = World::new(
+        "
+keys: [{name: k, key: sk-test-0123456789abcdef, limits: {rpm: 10, tpm: 1000, concurrency: 2}, budget: {usd: 1, per: day}}]
+",
+    );
+    let own = &key(&world.snapshot, "k").own;
+    for n in 0..100_000 {
+        let key = Key {
+            name: crate::id::KeyName::new(format!("k{n}")),
+            models: None,
+            opaque: false,
+            weight: 1,
+            revoked: false,
+            expires: None,
+            tags: Vec::new(),
+            own: own.clone(),
+        };
+        let who = Who { key: Some(&key), tags: &[], model: "m" };
         world.call(&who, 10).unwrap().settle(Tokens(5));
         world.attempt(&who, NanoUsd(DOLLAR / 10)).unwrap().settle(Some(NanoUsd(7)), None);
     }

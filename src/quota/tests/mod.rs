@@ -2,6 +2,8 @@
 
 mod here;
 mod property;
+mod server;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
