@@ -2,7 +2,7 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `store`, `pem` (files).
 
 mod access;
 mod address;
@@ -18,6 +18,7 @@ mod pool;
 mod provider;
 mod proxy;
 mod rule;
+mod store;
 mod target;
 
 use std::collections::BTreeMap;
@@ -136,6 +137,7 @@ impl Checker<'_> {
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
+        let store = Arc::new(self.store(config.store));
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         Snapshot {
             generation: 0,
@@ -153,6 +155,7 @@ impl Checker<'_> {
             rules,
             strict,
             on_loss,
+            store,
             keys,
         }
     }

@@ -14,7 +14,7 @@ use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
 const LATER: [(&str, &[&str]); 3] = [
-    ("Config", &["store", "budgets", "prices", "mcp", "metering", "filters"]),
+    ("Config", &["budgets", "prices", "mcp", "metering", "filters"]),
     ("Key", &["limits", "budget", "tools"]),
     ("Auth", &["jwt"]),
 ];
