@@ -40,7 +40,7 @@ impl Books {
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        let store = &crate::config::store::StoreConfig::default();
+        let store = &snapshot.store;
         let ledger = match runtime.block_on(Ledger::open(store)) {
             Ok(ledger) => ledger,
             Err(StoreError::Off) => Ledger::off(),

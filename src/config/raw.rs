@@ -8,6 +8,7 @@ mod provider;
 mod quota;
 mod route;
 mod routing;
+mod store;
 mod values;
 
 use schemars::{JsonSchema, Schema, json_schema};
@@ -25,6 +26,7 @@ pub use routing::{
     Affinity, Breaker, Disconnect, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target,
     Timeouts,
 };
+pub use store::{Store, StoreDurability};
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 
 /// Tollgate's configuration file.
@@ -60,6 +62,9 @@ pub struct Config {
     /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.
     /// Default: `report`.
     pub on_loss: Option<OnLoss>,
+    /// Where it is written down what calls cost: `sqlite:FILE`, `postgres://..`, `redis://..` (for the counters), `off`, or
+    /// `{ledger, counters, ..}`. Read at the start. Default: `off`.
+    pub store: Option<At<Store>>,
     /// The virtual keys that clients show. Without any, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept and how wrong ones are slowed down.

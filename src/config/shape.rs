@@ -14,7 +14,7 @@ use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
 const LATER: [(&str, &[&str]); 3] =
-    [("Config", &["store", "prices", "mcp", "metering", "filters"]), ("Key", &["tools"]), ("Auth", &["jwt"])];
+    [("Config", &["prices", "mcp", "metering", "filters"]), ("Key", &["tools"]), ("Auth", &["jwt"])];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
 static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());

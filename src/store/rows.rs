@@ -128,8 +128,8 @@ pub(super) fn is_at_fault(error: &sqlx::Error) -> bool {
                 (_, Some(code)) if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() => {
                     matches!(code & 0xff, 18..=20)
                 }
-                // PostgreSQL's classes: data exception, integrity constraint, program limit
-                (Some(code), _) => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
+                // PostgreSQL's classes: cardinality, data exception, integrity constraint, program limit
+                (Some(code), _) => ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class)),
                 (None, _) => false,
             }
         }

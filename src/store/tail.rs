@@ -54,8 +54,8 @@ pub(super) struct Sorted<'a> {
     pub length: usize,
     /// What follows is no record and never will be one.
     pub damaged: bool,
-    /// Names of the settled ones, once a row has come whose reservation is not open.
-    seen: Option<HashSet<&'a [u8]>>,
+    /// Names of the settled ones.
+    seen: HashSet<&'a [u8], ahash::RandomState>,
 }
 
 /// Where the reader of a journal is.
@@ -173,13 +173,12 @@ impl Open {
                 (None, Carried::Open) => self.hold(row.slip, payload, segment, now),
                 (None, Carried::Settled) => {}
             },
-            Record::Settled(row) => match self.by_slip.remove(row.slip) {
-                Some(held) => {
+            Record::Settled(row) => {
+                if let Some(held) = self.by_slip.remove(row.slip) {
                     self.leave(held.segment);
-                    sorted.add(row);
                 }
-                None => sorted.add_doubtful(row),
-            },
+                sorted.add(row);
+            }
             Record::Tariff { id, rates } => sorted.tariffs.push((id, rates)),
         }
     }
@@ -244,17 +243,9 @@ impl Open {
 }
 
 impl<'a> Sorted<'a> {
+    /// No statement takes the same row twice. It may come twice: settled again, or under a name that a client chose.
     fn add(&mut self, row: Row<'a>) {
-        if let Some(seen) = &mut self.seen {
-            seen.insert(row.slip);
-        }
-        self.settled.push(row);
-    }
-
-    /// It was settled before, or tried before: no statement takes the same row twice.
-    fn add_doubtful(&mut self, row: Row<'a>) {
-        let seen = self.seen.get_or_insert_with(|| self.settled.iter().map(|row| row.slip).collect());
-        if seen.insert(row.slip) {
+        if self.seen.insert(row.slip) {
             self.settled.push(row);
         } else {
             self.again.push(row);
@@ -268,5 +259,47 @@ impl Held {
             Record::Reserved(row) | Record::Carried(row) => Some(row),
             Record::Settled(_) | Record::Tariff { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::codec::{put_reservation, put_settlement};
+    use crate::store::tests::{entry, reservation};
+
+    #[test]
+    fn a_tail_torn_at_any_byte_costs_its_own_record_and_no_other() {
+        let mut bytes = Vec::new();
+        for n in 0..3 {
+            put_reservation(&mut bytes, &reservation(n)).unwrap();
+            put_settlement(&mut bytes, &entry(n), None).unwrap();
+        }
+        let whole = bytes.len();
+        put_settlement(&mut bytes, &entry(3), None).unwrap();
+        for length in whole..bytes.len() {
+            for zeros in [0, 1000] {
+                let mut torn = bytes[..length].to_vec();
+                torn.resize(length + zeros, 0);
+                let mut open = Open::default();
+                let sorted = open.sort(&torn, 1, Instant::now());
+                assert_eq!((sorted.settled.len(), sorted.length, open.len()), (3, whole, 0), "{length} {zeros}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_statement_gets_a_row_twice() {
+        let mut bytes = Vec::new();
+        for n in [1, 2, 1, 3, 3, 2] {
+            put_reservation(&mut bytes, &reservation(n)).unwrap();
+            put_settlement(&mut bytes, &entry(n), None).unwrap();
+            put_settlement(&mut bytes, &entry(n), None).unwrap();
+        }
+        let mut open = Open::default();
+        let sorted = open.sort(&bytes, 1, Instant::now());
+        let names: HashSet<&[u8]> = sorted.settled.iter().map(|row| row.slip).collect();
+        assert_eq!((names.len(), sorted.settled.len() + sorted.again.len()), (3, 12));
+        assert_eq!(sorted.settled.len(), 3);
     }
 }

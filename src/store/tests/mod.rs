@@ -5,6 +5,7 @@ mod faults;
 mod ledger;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
+mod reports;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ fn at(micros: i64) -> Timestamp {
 }
 
 /// The `n`th call of a key and a team, at its own microsecond.
-fn reservation(n: i64) -> Reservation {
+pub(super) fn reservation(n: i64) -> Reservation {
     Reservation {
         call: RequestId::from_client(format!("call-{n}").as_bytes()).unwrap(),
         attempt: 1,
@@ -100,7 +101,7 @@ fn reservation(n: i64) -> Reservation {
     }
 }
 
-fn entry(n: i64) -> Entry {
+pub(super) fn entry(n: i64) -> Entry {
     Entry {
         ended: at(n + 5),
         status: 200,
