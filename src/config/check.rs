@@ -2,7 +2,7 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `price`, `access` (keys), `pem` (files).
 
 mod access;
 mod address;
@@ -15,6 +15,7 @@ mod offer;
 mod pem;
 mod policy;
 mod pool;
+mod price;
 mod provider;
 mod proxy;
 mod rule;
@@ -36,7 +37,7 @@ use model::Ground;
 #[derive(Debug)]
 pub struct Checked {
     snapshot: Snapshot,
-    /// Certificates, keys and authorities that were read: a change in one of them matters like a change in the file.
+    /// Certificates, keys, authorities and prices that were read: a change in one of them matters like a change in the file.
     pub files: Vec<PathBuf>,
 }
 
@@ -132,7 +133,8 @@ impl Checker<'_> {
         let strict = config.strict.unwrap_or(false);
         let retry = self.retry(&Retry::default(), config.retry.as_ref(), "retry");
         let policy = Arc::new(Policy { retry, ..Policy::default() });
-        let ground = Ground { order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
+        let (prices, unpriced) = self.prices(config.prices);
+        let ground = Ground { prices: &prices, order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
@@ -153,6 +155,8 @@ impl Checker<'_> {
             rules,
             strict,
             on_loss,
+            prices: Arc::new(prices),
+            unpriced,
             keys,
         }
     }

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::condition::Rule;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
+use super::prices::{Prices, Unpriced};
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
 use crate::id::{KeyName, ModelName, ProviderName};
@@ -45,6 +46,10 @@ pub struct Snapshot {
     pub strict: bool,
     /// For models that are not listed.
     pub on_loss: OnLoss,
+    /// Of models that no entry names.
+    pub prices: Arc<Prices>,
+    /// What happens to calls whose price is not known.
+    pub unpriced: Unpriced,
     pub keys: Keys,
 }
 

@@ -55,6 +55,8 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         rules,
         strict,
         on_loss,
+        prices,
+        unpriced,
         keys,
     } = snapshot;
     // only this part of it can be written at the top
@@ -85,6 +87,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "routes": rules.iter().map(rule).collect::<Vec<_>>(),
         "strict": strict,
         "on_loss": loss(*on_loss),
+        "prices": {"version": prices.version(), "unpriced": unpriced.word()},
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
     })
