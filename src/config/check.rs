@@ -134,7 +134,14 @@ impl Checker<'_> {
         let retry = self.retry(&Retry::default(), config.retry.as_ref(), "retry");
         let policy = Arc::new(Policy { retry, ..Policy::default() });
         let (prices, unpriced) = self.prices(config.prices);
-        let ground = Ground { prices: &prices, order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
+        let ground = Ground {
+            prices: &prices,
+            order: &order,
+            providers: &providers,
+            policy: Arc::clone(&policy),
+            on_loss,
+            strict,
+        };
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);

@@ -214,7 +214,10 @@ impl Rates {
     /// These rates of another tier or service, with what they do not say of what is dearer than the rest: it is dearer by as much as in `base`,
     /// rounded up. What is cheaper is not guessed: it is billed as what it is part of.
     pub fn in_proportion(self, base: &Rates) -> Rates {
-        let scale = |own: Option<PicoUsdPerToken>, kind: Option<PicoUsdPerToken>, part: Option<PicoUsdPerToken>, of: Option<PicoUsdPerToken>| {
+        let scale = |own: Option<PicoUsdPerToken>,
+                     kind: Option<PicoUsdPerToken>,
+                     part: Option<PicoUsdPerToken>,
+                     of: Option<PicoUsdPerToken>| {
             let (Some(kind), Some(part), Some(of), None) = (kind, part, of, own) else { return own };
             if kind <= of || of.0 <= 0 {
                 return None;

@@ -34,7 +34,11 @@ fn patterns(row: &PriceRow) -> Vec<String> {
 
 /// Of each price of a row, the names it holds for.
 fn names(row: &PriceRow) -> Vec<Vec<String>> {
-    row.prices.iter().flat_map(|prices| &prices.0).map(|price| price.value.0.names.clone().unwrap_or_default()).collect()
+    row.prices
+        .iter()
+        .flat_map(|prices| &prices.0)
+        .map(|price| price.value.0.names.clone().unwrap_or_default())
+        .collect()
 }
 
 /// A name that fits a pattern and nothing else that one would think of.

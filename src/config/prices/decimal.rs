@@ -116,8 +116,28 @@ mod tests {
         ] {
             assert_eq!(per_token(text), Ok(PicoUsdPerToken(pico)), "{text}");
         }
-        for text in ["", "-1e-06", "1.2.3", ".5", "5.", "1e", "1e-", "e5", "NaN", "Infinity", "0x1", "1 ", "1e-13", "1.23e-11",
-            "1e400", "2", "1e-400", "123456789012345678901234567890123e-40", "\"1\"", "null"] {
+        for text in [
+            "",
+            "-1e-06",
+            "1.2.3",
+            ".5",
+            "5.",
+            "1e",
+            "1e-",
+            "e5",
+            "NaN",
+            "Infinity",
+            "0x1",
+            "1 ",
+            "1e-13",
+            "1.23e-11",
+            "1e400",
+            "2",
+            "1e-400",
+            "123456789012345678901234567890123e-40",
+            "\"1\"",
+            "null",
+        ] {
             assert!(per_token(text).is_err(), "{text}");
         }
         assert_eq!(per_million("2.5"), Ok(PicoUsdPerToken(2_500_000)));

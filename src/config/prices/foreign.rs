@@ -140,4 +140,3 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(MembersVisitor)
     }
 }
-

@@ -226,25 +226,35 @@ fn cards(row: &Members<'_>) -> Result<Cards, String> {
         if value.get() == "null" {
             continue;
         }
+        let mut none = Rates::default();
+        if slot(&mut none, base).is_none() {
+            continue;
+        }
         let rate = decimal::per_token(value.get()).map_err(|why| format!("{name} {why}"))?;
-        let rates = cards.entry((service, above)).or_default();
-        let slot = match base {
-            "input_cost_per_token" => &mut rates.input,
-            "output_cost_per_token" => &mut rates.output,
-            "cache_read_input_token_cost" | "input_cost_per_token_cache_hit" => &mut rates.cached_input,
-            "cache_creation_input_token_cost" => &mut rates.cache_write_5m,
-            "cache_creation_input_token_cost_above_1hr" => &mut rates.cache_write_1h,
-            "output_cost_per_reasoning_token" => &mut rates.reasoning,
-            "input_cost_per_audio_token" => &mut rates.audio_input,
-            "output_cost_per_audio_token" => &mut rates.audio_output,
-            "input_cost_per_image_token" => &mut rates.image_input,
-            "output_cost_per_image_token" => &mut rates.image_output,
-            _ => continue,
-        };
         // a zero beside a price is one that nobody wrote down
-        *slot = Some(rate).filter(|rate| rate.0 > 0 || matches!(base, "input_cost_per_token" | "output_cost_per_token"));
+        let rate =
+            Some(rate).filter(|rate| rate.0 > 0 || matches!(base, "input_cost_per_token" | "output_cost_per_token"));
+        if let Some(slot) = slot(cards.entry((service, above)).or_default(), base) {
+            *slot = rate;
+        }
     }
     Ok(cards)
+}
+
+fn slot<'a>(rates: &'a mut Rates, base: &str) -> Option<&'a mut Option<PicoUsdPerToken>> {
+    Some(match base {
+        "input_cost_per_token" => &mut rates.input,
+        "output_cost_per_token" => &mut rates.output,
+        "cache_read_input_token_cost" | "input_cost_per_token_cache_hit" => &mut rates.cached_input,
+        "cache_creation_input_token_cost" => &mut rates.cache_write_5m,
+        "cache_creation_input_token_cost_above_1hr" => &mut rates.cache_write_1h,
+        "output_cost_per_reasoning_token" => &mut rates.reasoning,
+        "input_cost_per_audio_token" => &mut rates.audio_input,
+        "output_cost_per_audio_token" => &mut rates.audio_output,
+        "input_cost_per_image_token" => &mut rates.image_input,
+        "output_cost_per_image_token" => &mut rates.image_output,
+        _ => return None,
+    })
 }
 
 /// `input_cost_per_token_above_200k_tokens_priority`: the service (0: the standard one), 200,000, and the base.
@@ -256,9 +266,6 @@ fn parts(name: &str) -> Option<(u8, u64, &str)> {
         Some((base, size)) => (base, size.strip_suffix('k')?.parse::<u64>().ok()?.checked_mul(1000)?),
         None => (name, 0),
     };
-    if !base.contains("token") {
-        return None;
-    }
     Some((service.map_or(0, |at| u8::try_from(at + 1).unwrap_or(0)), above, base))
 }
 

@@ -30,8 +30,8 @@ use super::tariff::{Place, Tariff};
 pub(super) use file::read as read_own;
 pub use table::Form;
 pub(super) use table::{Found, Table};
-pub use view::{Overview, overview};
 pub(super) use view::words;
+pub use view::{Overview, overview};
 pub(super) use written::{judge, own};
 
 /// LiteLLM's file has 2 MB, that of models.dev 4 (November 2026).
@@ -172,7 +172,11 @@ pub(super) fn read(bytes: &[u8], name: &str) -> Result<Table, Vec<ConfigError>> 
             read_text(text, name, written::version(short, bytes), &mut faults)
         }
         Err(error) => {
-            faults.wrong(At::default(), "", format!("is not UTF-8 text (byte {}): save it as UTF-8", error.valid_up_to()));
+            faults.wrong(
+                At::default(),
+                "",
+                format!("is not UTF-8 text (byte {}): save it as UTF-8", error.valid_up_to()),
+            );
             None
         }
     };

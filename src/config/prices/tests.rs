@@ -188,7 +188,7 @@ fn rates(input: f64, cached: Option<f64>, output: f64) -> Rates {
 
 #[test]
 fn the_form_of_a_file_is_seen_from_its_content() {
-    for (text, form, priced) in [(LITELLM, Form::LiteLlm, 8), (MODELS_DEV, Form::ModelsDev, 4), (OWN, Form::Own, 3)] {
+    for (text, form, priced) in [(LITELLM, Form::LiteLlm, 9), (MODELS_DEV, Form::ModelsDev, 4), (OWN, Form::Own, 3)] {
         let table = table("prices.json", text);
         assert_eq!((table.form, table.priced()), (form, priced));
     }
@@ -265,7 +265,10 @@ fn models_dev_s_prices_are_read_with_their_tiers_and_modes() {
     assert_eq!((priority.input, priority.output, priority.cached_input), (usd(5.0), usd(30.0), None));
 
     let gemini = tariff(MODELS_DEV, "gemini", "models/gemini-9");
-    assert_eq!((gemini.standard.tiers[0].above, gemini.standard.tiers[0].rates), (Tokens(200_000), rates(2.5, Some(0.625), 15.0)));
+    assert_eq!(
+        (gemini.standard.tiers[0].above, gemini.standard.tiers[0].rates),
+        (Tokens(200_000), rates(2.5, Some(0.625), 15.0))
+    );
 
     let (info, _) = known(&[("m", MODELS_DEV)], "openai", "gpt-9");
     assert_eq!((info.context, info.max_output, info.tools), (Some(1_050_000), Some(128_000), Some(true)));
@@ -325,7 +328,9 @@ fn our_own_form_has_every_kind_of_rate() {
 #[test]
 fn the_last_file_counts_then_the_one_before_then_the_compiled_in_table() {
     let other = "kinds: {openai: {rows: [{match: [gpt-9, gpt-5], prices: {input: 7, output: 8}}]}}";
-    let of = |files: &[(&str, &str)], model| known(files, "openai", model).1.map(|t| (t.standard.rates.input, t.version.to_string()));
+    let of = |files: &[(&str, &str)], model| {
+        known(files, "openai", model).1.map(|t| (t.standard.rates.input, t.version.to_string()))
+    };
     let (own, litellm) = (("a/own.yaml", OWN), ("litellm.json", LITELLM));
     let version = |name: &str, text: &str| written::version(name, text.as_bytes()).to_string();
     assert_eq!(of(&[litellm, own], "gpt-9"), Some((usd(2.0), version("own.yaml", OWN))));
@@ -362,8 +367,10 @@ fn a_row_of_a_provider_counts_before_one_of_its_kind_and_at_any_address() {
 #[test]
 fn where_our_table_agrees_with_another_s_file_what_only_it_knows_counts_too() {
     let row = |output: &str| {
-        format!("{{\"claude-sonnet-4-5\": {{\"litellm_provider\": \"anthropic\", \"mode\": \"chat\", \"input_cost_per_token\": 3e-06, \
-                 \"output_cost_per_token\": {output}}}}}")
+        format!(
+            "{{\"claude-sonnet-4-5\": {{\"litellm_provider\": \"anthropic\", \"mode\": \"chat\", \"input_cost_per_token\": 3e-06, \
+                 \"output_cost_per_token\": {output}}}}}"
+        )
     };
     let rates = |text: &str| tariff(text, "anthropic", "claude-sonnet-4-5").standard.rates;
     assert_eq!((rates(&row("1.5e-05")).cache_write_1h, rates(&row("1.5e-05")).cached_input), (usd(6.0), usd(0.3)));
@@ -380,7 +387,10 @@ fn at_endpoints_of_a_region_the_compiled_in_prices_are_those_of_regions() {
 
 // === in a configuration ===
 
-fn configured(files: &[(&str, &str)], rest: &str) -> (tempfile::TempDir, Result<crate::config::Checked, Vec<ConfigError>>) {
+fn configured(
+    files: &[(&str, &str)],
+    rest: &str,
+) -> (tempfile::TempDir, Result<crate::config::Checked, Vec<ConfigError>>) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         std::fs::write(folder.path().join(name), text).expect("a file");

@@ -52,7 +52,12 @@ pub struct Listed {
 
 /// What is in force.
 pub fn overview(snapshot: &Snapshot) -> Overview {
-    let builtin = Source { version: catalogue::version().to_owned(), form: "tollgate", priced: catalogue::priced(), skipped: Vec::new() };
+    let builtin = Source {
+        version: catalogue::version().to_owned(),
+        form: "tollgate",
+        priced: catalogue::priced(),
+        skipped: Vec::new(),
+    };
     let tables = std::iter::once(builtin).chain(snapshot.prices.files.iter().map(Source::of));
     let listed = snapshot.model_order.iter().filter_map(|name| snapshot.models.get(name));
     let targets = listed.chain(&snapshot.wildcards).flat_map(|model| model.targets.iter().map(move |t| (model, t)));

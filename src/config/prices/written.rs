@@ -87,13 +87,16 @@ pub(in crate::config) fn judge(typed: &At<Price>, path: &str, faults: &mut Fault
         for (n, step) in list.value.iter().enumerate() {
             let path = format!("{path}[{n}]");
             if step.value.tier.is_some() {
-                let message = format!("{path}: \"tier\" belongs under \"services\": remove it, or write the step there");
+                let message =
+                    format!("{path}: \"tier\" belongs under \"services\": remove it, or write the step there");
                 faults.wrong(step.place, &path, message);
             }
             match step.value.tokens {
                 None => faults.missing(step.place, &path, format!("{path} has no \"tokens\": write it")),
                 Some(tokens) if tokens <= last => {
-                    let message = format!("{path}: {tokens} tokens are not more than the {last} before: write the steps in their order");
+                    let message = format!(
+                        "{path}: {tokens} tokens are not more than the {last} before: write the steps in their order"
+                    );
                     faults.wrong(step.place, &path, message);
                 }
                 Some(tokens) => last = tokens,
