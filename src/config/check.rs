@@ -2,7 +2,7 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `quota` (limits, budgets), `store`, `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `quota` (limits, budgets), `store`, `price`, `pem` (files).
 
 mod access;
 mod address;
@@ -15,6 +15,7 @@ mod offer;
 mod pem;
 mod policy;
 mod pool;
+mod price;
 mod provider;
 mod proxy;
 mod quota;
@@ -39,7 +40,7 @@ use model::Ground;
 #[derive(Debug)]
 pub struct Checked {
     snapshot: Snapshot,
-    /// Certificates, keys and authorities that were read: a change in one of them matters like a change in the file.
+    /// Certificates, keys, authorities and prices that were read: a change in one of them matters like a change in the file.
     pub files: Vec<PathBuf>,
 }
 
@@ -144,7 +145,15 @@ impl Checker<'_> {
         let strict = config.strict.unwrap_or(false);
         let retry = self.retry(&Retry::default(), config.retry.as_ref(), "retry");
         let policy = Arc::new(Policy { retry, ..Policy::default() });
-        let ground = Ground { order: &order, providers: &providers, policy: Arc::clone(&policy), on_loss, strict };
+        let (prices, unpriced) = self.prices(config.prices);
+        let ground = Ground {
+            prices: &prices,
+            order: &order,
+            providers: &providers,
+            policy: Arc::clone(&policy),
+            on_loss,
+            strict,
+        };
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
@@ -168,6 +177,8 @@ impl Checker<'_> {
             strict,
             on_loss,
             store,
+            prices: Arc::new(prices),
+            unpriced,
             keys,
             quotas: Arc::new(quotas),
         }

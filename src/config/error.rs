@@ -37,6 +37,8 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Faults {
     file: Arc<str>,
     found: Vec<Fault>,
+    /// Those of other files that this one names.
+    others: Vec<ConfigError>,
 }
 
 #[derive(Debug)]
@@ -60,11 +62,11 @@ enum FaultKind {
 
 impl Faults {
     pub fn new(file: impl Into<Arc<str>>) -> Self {
-        Faults { file: file.into(), found: Vec::new() }
+        Faults { file: file.into(), found: Vec::new(), others: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.found.is_empty() && self.others.is_empty()
     }
 
     pub fn wrong(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
@@ -74,6 +76,11 @@ impl Faults {
     /// A fault that is not told when something else under the same path could not be read.
     pub fn missing(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
         self.add(place, path.into(), message.into(), FaultKind::Missing);
+    }
+
+    /// Faults of another file, which are told behind those of this one.
+    pub fn others(&mut self, errors: Vec<ConfigError>) {
+        self.others.extend(errors);
     }
 
     fn add(&mut self, place: Place, path: String, message: String, kind: FaultKind) {
@@ -94,6 +101,7 @@ impl Faults {
             .collect();
         errors.sort_by_key(|error| error.place);
         errors.dedup();
+        errors.extend(self.others);
         errors
     }
 }

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 pub mod keys;
 pub mod policy;
+pub mod prices;
 pub mod quota;
 pub mod raw;
 pub mod secret;

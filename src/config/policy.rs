@@ -296,6 +296,22 @@ impl Retry {
     }
 }
 
+impl Info {
+    /// What it says, and where it says nothing, the other one's.
+    pub fn over(self, other: Info) -> Info {
+        Info {
+            context: self.context.or(other.context),
+            max_output: self.max_output.or(other.max_output),
+            vision: self.vision.or(other.vision),
+            audio: self.audio.or(other.audio),
+            documents: self.documents.or(other.documents),
+            tools: self.tools.or(other.tools),
+            json_schema: self.json_schema.or(other.json_schema),
+            reasoning: self.reasoning.or(other.reasoning),
+        }
+    }
+}
+
 impl Model {
     /// Whether its name stands for many.
     pub fn pattern(&self) -> Option<Pattern> {

@@ -4,6 +4,7 @@
 //! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `provider`, `routing`
 //! (models, and how long and how often a call is tried), `values` (what one value may be).
 
+pub mod price;
 mod provider;
 mod quota;
 mod route;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use super::decode::{At, Map, OneOrMany};
 use super::secret::Secret;
+pub use price::{Price, PriceService, PriceStep, Prices, Unpriced};
 pub use provider::{
     Balance, Ejection, Endpoint, Entra, Health, Http, Limits, Manners, Provider, ProviderAuth, Queue, StreamUsage,
     ThinkingForm,
@@ -23,8 +25,7 @@ pub use provider::{
 pub use quota::{Budget, Caps, KeyBudget, KeyLimits, KeyTerms, Limit, OnOutage, Per};
 pub use route::{Route, RouteMatch};
 pub use routing::{
-    Affinity, Breaker, Disconnect, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target,
-    Timeouts,
+    Affinity, Breaker, Disconnect, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Retry, Strategy, Target, Timeouts,
 };
 pub use store::{Store, StoreDurability};
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
@@ -55,6 +56,8 @@ pub struct Config {
     /// What clients may ask for in `model`: name to `provider/model`, to the name of another entry, or to a group of them. One `*` in the
     /// name stands for any characters, and for the same ones in the targets.
     pub models: Option<Map<Model>>,
+    /// Where prices come from, and what happens to calls without one.
+    pub prices: Option<Prices>,
     /// Calls that go to another model than they ask for. The first that matches is applied.
     pub routes: Option<Vec<At<Route>>>,
     /// `true`: only the names under `models` are served; `provider/model` is refused. Default: `false`.

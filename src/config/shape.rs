@@ -14,7 +14,7 @@ use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
 const LATER: [(&str, &[&str]); 3] =
-    [("Config", &["prices", "mcp", "metering", "filters"]), ("Key", &["tools"]), ("Auth", &["jwt"])];
+    [("Config", &["mcp", "metering", "filters"]), ("Key", &["tools"]), ("Auth", &["jwt"])];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
 static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());
@@ -41,13 +41,19 @@ pub(super) fn substitute(root: &mut Node, environment: &Environment, faults: &mu
 
 /// Takes out of the tree what does not fit, and tells it. `false`: there is nothing left to read.
 pub(super) fn fit(root: &mut Node, faults: &mut Faults) -> bool {
-    let mut walk = Walk { faults };
-    walk.node(root, &SCHEMA, "", "Config") == Fit::Keep
+    fit_to(root, &SCHEMA, "Config", faults)
+}
+
+/// The same for a file of another kind, whose schema has `owner` at its root.
+pub(super) fn fit_to(root: &mut Node, schema: &Json, owner: &str, faults: &mut Faults) -> bool {
+    let what = if owner == "Config" { "the configuration" } else { "the file" };
+    let mut walk = Walk { schema, what, faults };
+    walk.node(root, schema, "", owner) == Fit::Keep
 }
 
 /// The same for what a key may use.
 pub(super) fn fit_key_terms(root: &mut Node, faults: &mut Faults) -> bool {
-    let mut walk = Walk { faults };
+    let mut walk = Walk { schema: &KEY_TERMS, what: "the key", faults };
     walk.node(root, &KEY_TERMS, "key", "Key") == Fit::Keep
 }
 
@@ -118,6 +124,10 @@ enum Fit {
 }
 
 struct Walk<'a> {
+    /// With the definitions that its parts refer to.
+    schema: &'a Json,
+    /// What is looked at, as a whole.
+    what: &'a str,
     faults: &'a mut Faults,
 }
 
@@ -131,7 +141,7 @@ struct Allowed<'s> {
 impl Walk<'_> {
     fn node(&mut self, node: &mut Node, schema: &Json, path: &str, owner: &str) -> Fit {
         let mut allowed = Vec::new();
-        alternatives(schema, owner, &mut allowed);
+        alternatives(self.schema, schema, owner, &mut allowed);
         let of_type = |name: &str| allowed.iter().copied().find(|a| has_type(a.schema, name));
         match &mut node.value {
             Value::Null => {
@@ -212,7 +222,7 @@ impl Walk<'_> {
     fn refuse(&mut self, place: Place, path: &str, allowed: &[Allowed<'_>], found: &str) -> Fit {
         let mut expected: Vec<String> = allowed.iter().filter_map(|a| describe(a.schema)).collect();
         expected.dedup();
-        let subject = if path.is_empty() { "the configuration".to_owned() } else { path.to_owned() };
+        let subject = if path.is_empty() { self.what.to_owned() } else { path.to_owned() };
         self.faults.wrong(place, path, format!("{subject}: expected {}, found {found}", expected.join(" or ")));
         Fit::Drop
     }
@@ -241,13 +251,13 @@ fn shown(text: &Text) -> String {
 }
 
 /// The things a schema allows, without the references and choices around them.
-fn alternatives<'s>(schema: &'s Json, owner: &'s str, out: &mut Vec<Allowed<'s>>) {
+fn alternatives<'s>(root: &'s Json, schema: &'s Json, owner: &'s str, out: &mut Vec<Allowed<'s>>) {
     if let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix("#/$defs/")) {
-        if let Some(target) = SCHEMA.get("$defs").and_then(|defs| defs.get(name)) {
-            alternatives(target, name, out);
+        if let Some(target) = root.get("$defs").and_then(|defs| defs.get(name)) {
+            alternatives(root, target, name, out);
         }
     } else if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
-        choices.iter().for_each(|choice| alternatives(choice, owner, out));
+        choices.iter().for_each(|choice| alternatives(root, choice, owner, out));
     } else if !is_null(schema) {
         out.push(Allowed { schema, owner });
     }

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::condition::Rule;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
+use super::prices::{Prices, Unpriced};
 use super::quota;
 use super::secret::Secret;
 use super::store::StoreConfig;
@@ -49,6 +50,10 @@ pub struct Snapshot {
     pub on_loss: OnLoss,
     /// What was opened at the start stays open: a change takes effect at the next one.
     pub store: Arc<StoreConfig>,
+    /// Of models that no entry names.
+    pub prices: Arc<Prices>,
+    /// What happens to calls whose price is not known.
+    pub unpriced: Unpriced,
     pub keys: Keys,
     /// Limits and budgets, but for those written on a key.
     pub quotas: Arc<quota::Rules>,

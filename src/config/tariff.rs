@@ -18,6 +18,8 @@ pub struct Tariff {
     pub services: Vec<(ServiceTier, Card)>,
     /// So many percent are in the rates because the endpoint belongs to a region or a group of regions.
     pub regional_percent: u8,
+    /// So many percent more for the tokens of a call that itself asks to stay in a region. `None`: nobody knows.
+    pub in_region_percent: Option<u8>,
     /// The state of the table it is from: `2026-11-21`, `local.yaml:5f3a09c1`.
     pub version: Arc<str>,
     /// Where the numbers are published, or who wrote them down.
@@ -84,11 +86,11 @@ pub enum ServiceTier {
     Other,
 }
 
-/// Whether a price holds for a provider's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Where a call is served: anywhere, or in a region or a group of regions, since the endpoint belongs to it or the call asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Place {
+    #[default]
     Global,
-    /// An endpoint of a region or a group of regions.
     Regional,
 }
 
@@ -106,6 +108,7 @@ impl Tariff {
             standard: Card { rates, tiers: Vec::new() },
             services: Vec::new(),
             regional_percent: 0,
+            in_region_percent: None,
             version: Arc::from(""),
             source: Arc::from(""),
             checked: None,
@@ -126,6 +129,15 @@ impl Tariff {
             Some(card) => Some(card.rates(prompt).with_pieces_of(&standard.rates)),
             None if service.waits() => Some(standard.rates(prompt)),
             None => None,
+        }
+    }
+
+    /// The same for a call that may itself ask to stay in a region.
+    pub fn rates_at(&self, service: ServiceTier, prompt: Tokens, place: Place) -> Option<Rates> {
+        let rates = self.rates(service, prompt)?;
+        match place {
+            Place::Global => Some(rates),
+            Place::Regional => Some(rates.raised(self.in_region_percent?)),
         }
     }
 
@@ -157,6 +169,7 @@ impl Tariff {
             standard: card(&self.standard),
             services: self.services.iter().map(|(service, own)| (*service, card(own))).collect(),
             regional_percent: percent,
+            in_region_percent: self.in_region_percent,
             version: Arc::clone(&self.version),
             source: Arc::clone(&self.source),
             checked: self.checked.clone(),
@@ -194,6 +207,35 @@ impl Rates {
             request: self.request.or(other.request),
             tool_call: self.tool_call.or(other.tool_call),
             search: self.search.or(other.search),
+            ..self
+        }
+    }
+
+    /// These rates of another tier or service, with what they do not say of what is dearer than the rest: it is dearer by as much as in `base`,
+    /// rounded up. What is cheaper is not guessed: it is billed as what it is part of.
+    pub fn in_proportion(self, base: &Rates) -> Rates {
+        let scale = |own: Option<PicoUsdPerToken>,
+                     kind: Option<PicoUsdPerToken>,
+                     part: Option<PicoUsdPerToken>,
+                     of: Option<PicoUsdPerToken>| {
+            let (Some(kind), Some(part), Some(of), None) = (kind, part, of, own) else { return own };
+            if kind <= of || of.0 <= 0 {
+                return None;
+            }
+            let scaled = i128::from(kind.0).checked_mul(part.0.max(0).into())?;
+            let rounded = (scaled + i128::from(of.0) - 1) / i128::from(of.0);
+            Some(PicoUsdPerToken(i64::try_from(rounded).unwrap_or(i64::MAX)))
+        };
+        let input = |own, kind| scale(own, kind, self.input, base.input);
+        let output = |own, kind| scale(own, kind, self.output, base.output);
+        Rates {
+            cache_write_5m: input(self.cache_write_5m, base.cache_write_5m),
+            cache_write_1h: input(self.cache_write_1h, base.cache_write_1h),
+            audio_input: input(self.audio_input, base.audio_input),
+            image_input: input(self.image_input, base.image_input),
+            reasoning: output(self.reasoning, base.reasoning),
+            audio_output: output(self.audio_output, base.audio_output),
+            image_output: output(self.image_output, base.image_output),
             ..self
         }
     }

@@ -58,6 +58,8 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         strict,
         on_loss,
         store,
+        prices,
+        unpriced,
         keys,
         quotas,
     } = snapshot;
@@ -90,6 +92,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "strict": strict,
         "on_loss": loss(*on_loss),
         "store": place(store, seal),
+        "prices": {"version": prices.version(), "unpriced": unpriced.word()},
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
     });

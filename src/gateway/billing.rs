@@ -20,8 +20,9 @@ use super::proxy::Shared;
 use crate::call::{Call, Spent};
 use crate::chat::Usage;
 use crate::config::policy::Disconnect;
+use crate::config::prices::Unpriced;
 use crate::config::quota::Who;
-use crate::config::tariff::{ServiceTier, Tariff};
+use crate::config::tariff::{Place, ServiceTier, Tariff};
 use crate::dialect::Operation;
 use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Result};
@@ -61,6 +62,7 @@ struct Open {
     hold: Option<CostHold>,
     tariff: Option<Arc<Tariff>>,
     service_tier: ServiceTier,
+    place: Place,
     /// Of the question, by its size.
     input: Tokens,
     /// The most that the try can cost.
@@ -177,6 +179,10 @@ impl Bill {
         let tariff = target.tariff.clone();
         let service_tier =
             most.and_then(|most| most.service_tier.as_deref()).map_or(ServiceTier::Default, ServiceTier::from_word);
+        let place = if most.is_some_and(|most| most.regional) { Place::Regional } else { Place::Global };
+        if tariff.is_none() {
+            unpriced(call, target)?;
+        }
         let worst = most.and_then(|most| meter::worst(tariff.as_deref()?, &worst(most, service_tier)));
         let hold = hold(shared, call, target, most, worst).await?;
         let reservation = reservation(call, asked, worst);
@@ -190,8 +196,18 @@ impl Bill {
             }
         }
         let stream = reservation.stream;
-        let open =
-            Open { reservation, hold, tariff, service_tier, input, worst, stream, disconnect: call.disconnect, begun };
+        let open = Open {
+            reservation,
+            hold,
+            tariff,
+            service_tier,
+            place,
+            input,
+            worst,
+            stream,
+            disconnect: call.disconnect,
+            begun,
+        };
         Ok(Bill { ledger: shared.ledger.clone(), spent: Arc::clone(&call.spent), open: Some(open) })
     }
 
@@ -246,7 +262,7 @@ impl Drop for Bill {
 
 impl Open {
     fn used(&self, usage: Usage) -> Used {
-        Used { usage, service_tier: self.service_tier, ..Used::default() }
+        Used { usage, service_tier: self.service_tier, place: self.place, ..Used::default() }
     }
 
     fn booked(&self, end: &End<'_>) -> Booked {
@@ -289,6 +305,22 @@ impl End<'_> {
             How::Timeout | How::Broken => (0, true),
         };
         End { outcome, status, sent, ..End::cancelled() }
+    }
+}
+
+/// What the configuration says about a target that has no price.
+fn unpriced(call: &Call, target: &Target) -> Result<()> {
+    let (provider, model) = (&target.provider.name, &target.model);
+    match call.snapshot.unpriced {
+        Unpriced::Allow => Ok(()),
+        Unpriced::Warn => {
+            tracing::warn!("{provider}/{model} has no price");
+            Ok(())
+        }
+        Unpriced::Refuse => {
+            let say = "The model has no price, and calls without one are not made.";
+            Err(Error::new(Kind::Forbidden, say).code("model_has_no_price"))
+        }
     }
 }
 
@@ -352,6 +384,7 @@ fn worst(most: &Most, service_tier: ServiceTier) -> Worst {
         output: most.output,
         choices: most.choices,
         service_tier,
+        place: if most.regional { Place::Regional } else { Place::Global },
         server_tool_calls: most.server_tool_calls,
         images: 0,
         searches: 1,

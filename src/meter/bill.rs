@@ -31,7 +31,7 @@ type Rate = (&'static str, i128);
 
 /// Each part of a call with its amount. `None`: something that was used has no price.
 pub(super) fn each(tariff: &Tariff, used: &Used, mut line: impl FnMut(Line)) -> Option<()> {
-    let rates = tariff.rates(used.service_tier, used.usage.input)?;
+    let rates = tariff.rates_at(used.service_tier, used.usage.input, used.place)?;
     let pieces = Pieces { images: used.images, tool_calls: used.usage.server_tool_calls, searches: used.searches };
     let in_pieces = pieces.pay_for_tokens(&rates);
     for (kind, count) in parts(used) {
@@ -47,7 +47,7 @@ pub(super) fn each(tariff: &Tariff, used: &Used, mut line: impl FnMut(Line)) -> 
         }
     }
     if let Some(fee) = rates.request {
-        line(priced("request", 1, ("request", of_piece(fee))));
+        line(priced("requests", 1, ("requests", of_piece(fee))));
     }
     Some(())
 }

@@ -16,7 +16,7 @@ use crate::chat::Usage;
 use crate::config::tariff::Tariff;
 use crate::units::{NanoUsd, PicoUsd, Tokens};
 
-pub use crate::config::tariff::ServiceTier;
+pub use crate::config::tariff::{Place, ServiceTier};
 
 /// What a call used, as its answer tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Used {
     pub usage: Usage,
     /// As the answer says; where it says nothing, as the request asked.
     pub service_tier: ServiceTier,
+    /// Whether the call asked to stay in a region (Anthropic's `inference_geo`). Not: whether its endpoint belongs to one.
+    pub place: Place,
     /// Of `usage.input`: images, where the answer counts them apart.
     pub input_image: Tokens,
     /// Of `usage.output`: images, where the answer counts them apart.
@@ -44,6 +46,8 @@ pub struct Worst {
     pub choices: u32,
     /// As the request asks.
     pub service_tier: ServiceTier,
+    /// Whether the request asks to stay in a region.
+    pub place: Place,
     /// Tools of the provider's own (web search); 0: the request has none.
     pub server_tool_calls: u32,
     pub images: u32,
@@ -114,7 +118,7 @@ pub fn worst(tariff: &Tariff, ask: &Worst) -> Option<NanoUsd> {
         let tiers = cards.chain([&tariff.standard]).flat_map(|card| &card.tiers).map(|tier| tier.above);
         let prompts = tiers.filter(|above| *above < ask.input).map(|above| Tokens(above.0.saturating_add(1)));
         for prompt in prompts.chain([Tokens(0)]) {
-            most = most.max(bill::most(&tariff.rates(*service, prompt)?, ask)?);
+            most = most.max(bill::most(&tariff.rates_at(*service, prompt, ask.place)?, ask)?);
         }
     }
     Some(PicoUsd(most).rounded_up())

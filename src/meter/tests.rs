@@ -152,6 +152,19 @@ fn a_service_tier_has_its_own_rates_and_an_unknown_one_has_none() {
 }
 
 #[test]
+fn a_call_that_stays_in_a_region_costs_more_or_nobody_knows_what() {
+    let mut tariff = Tariff::of_rates(Rates { tool_call: Some(NanoUsd(10_000_000)), ..rates("5", "25") });
+    let mut used = Used { place: Place::Regional, ..tokens(1001, 100) };
+    used.usage.server_tool_calls = 1;
+    let ask = Worst { input: Tokens(1001), output: Tokens(100), place: Place::Regional, ..Worst::default() };
+    assert_eq!((cost(&tariff, &used), worst(&tariff, &ask)), (None, None));
+    tariff.in_region_percent = Some(10);
+    // 1001 x 5.50 + 100 x 27.50 (1e-6 USD), and a search that costs the same everywhere
+    assert_eq!(cost(&tariff, &used), nano(18_255_500));
+    assert_eq!(worst(&tariff, &Worst { server_tool_calls: 1, ..ask }), nano(18_255_500));
+}
+
+#[test]
 fn the_words_of_service_tiers_are_known() {
     for (word, tier) in [
         ("auto", ServiceTier::Default),
@@ -285,8 +298,12 @@ fn a_service() -> impl Strategy<Value = ServiceTier> {
 }
 
 prop_compose! {
-    fn a_tariff()(standard in a_card(), services in proptest::collection::vec((a_service(), a_card()), 0..3)) -> Tariff {
-        Tariff { standard, services, ..Tariff::of_rates(Rates::default()) }
+    fn a_tariff()(
+        standard in a_card(),
+        services in proptest::collection::vec((a_service(), a_card()), 0..3),
+        in_region_percent in proptest::option::of(0u8..100),
+    ) -> Tariff {
+        Tariff { standard, services, in_region_percent, ..Tariff::of_rates(Rates::default()) }
     }
 }
 
@@ -303,6 +320,7 @@ prop_compose! {
         counts in proptest::array::uniform10(a_count()),
         pieces in proptest::array::uniform3(a_few()),
         service_tier in a_service(),
+        stays in any::<bool>(),
     ) -> Used {
         let [input, cache_read, cache_write_5m, cache_write_1h, input_audio, output, reasoning, output_audio, input_image,
             output_image] = counts;
@@ -310,7 +328,8 @@ prop_compose! {
         let usage = Usage {
             input, cache_read, cache_write_5m, cache_write_1h, input_audio, output, reasoning, output_audio, server_tool_calls,
         };
-        Used { usage, service_tier, input_image, output_image, images, searches }
+        let place = if stays { Place::Regional } else { Place::Global };
+        Used { usage, service_tier, place, input_image, output_image, images, searches }
     }
 }
 
@@ -346,6 +365,7 @@ proptest! {
             output: Tokens(usage.output.0.div_ceil(spare.3.into()).saturating_add(spare.1)),
             choices: spare.3,
             service_tier: used.service_tier,
+            place: used.place,
             server_tool_calls: usage.server_tool_calls.saturating_add(spare.2),
             images: used.images,
             searches: used.searches,
@@ -365,7 +385,7 @@ proptest! {
     #[test]
     fn more_of_anything_never_costs_less(standard in some_rates(), used in some_use(), more in 0u64..1000) {
         let tariff = Tariff::of_rates(standard);
-        let used = Used { service_tier: ServiceTier::Default, ..used };
+        let used = Used { service_tier: ServiceTier::Default, place: Place::Global, ..used };
         let before = cost(&tariff, &used);
         let plus = |tokens: Tokens| Tokens(tokens.0.saturating_add(more));
         let others = [

@@ -9,7 +9,7 @@ use super::strategy::Candidate;
 use super::{Gauge, Target};
 use crate::balance::Hash;
 use crate::config::Snapshot;
-use crate::config::policy::{Info, Model};
+use crate::config::policy::Model;
 use crate::config::snapshot::{Key, Provider};
 use crate::error::{Error, Kind, Result};
 
@@ -135,9 +135,10 @@ impl<'a> Found<'a> {
     /// Every target with every credential of its provider, in the order of the file.
     pub fn candidates(&self, snapshot: &Snapshot) -> Vec<Candidate> {
         match self {
-            Found::Entry(model) => of_model(model, None),
-            Found::Wildcard(model, run) => of_model(model, Some(run)),
+            Found::Entry(model) => of_model(snapshot, model, None),
+            Found::Wildcard(model, run) => of_model(snapshot, model, Some(run)),
             Found::Written(provider, model) => {
+                let (info, tariff) = snapshot.prices.known(provider, model);
                 let target = |provider: &Arc<Provider>| Target {
                     provider: Arc::clone(provider),
                     model: Arc::from(*model),
@@ -146,8 +147,8 @@ impl<'a> Found<'a> {
                     breaker: provider.breaker,
                     priority: 1,
                     weight: 1,
-                    info: Info::default(),
-                    tariff: None,
+                    info,
+                    tariff: tariff.clone(),
                     listed: false,
                     id: identity(provider, model),
                 };
@@ -157,12 +158,17 @@ impl<'a> Found<'a> {
     }
 }
 
-fn of_model(model: &Model, run: Option<&str>) -> Vec<Candidate> {
+fn of_model(snapshot: &Snapshot, model: &Model, run: Option<&str>) -> Vec<Candidate> {
     let mut candidates = Vec::with_capacity(model.targets.iter().map(|t| 1 + t.provider.accounts.len()).sum());
     for (group, target) in model.targets.iter().enumerate() {
-        let upstream: Arc<str> = match run {
-            Some(run) if target.upstream.contains('*') => target.upstream.replacen('*', run, 1).into(),
-            Some(_) | None => Arc::clone(&target.upstream),
+        let (upstream, info, tariff): (Arc<str>, _, _) = match run {
+            // only now is it known which model it is; what is written of it counts first
+            Some(run) if target.upstream.contains('*') => {
+                let upstream = target.upstream.replacen('*', run, 1);
+                let (info, tariff) = snapshot.prices.known(&target.provider, &upstream);
+                (upstream.into(), target.info.over(info), target.tariff.clone().or(tariff))
+            }
+            Some(_) | None => (Arc::clone(&target.upstream), target.info, target.tariff.clone()),
         };
         for provider in accounts(&target.provider) {
             let target = Target {
@@ -172,8 +178,8 @@ fn of_model(model: &Model, run: Option<&str>) -> Vec<Candidate> {
                 breaker: target.breaker,
                 priority: target.priority,
                 weight: target.weight,
-                info: target.info,
-                tariff: target.tariff.clone(),
+                info,
+                tariff: tariff.clone(),
                 // what a wildcard was asked for is the caller's own text
                 listed: run.is_none(),
                 id: identity(provider, &upstream),

@@ -29,6 +29,8 @@ pub struct Most {
     /// As it stands in the request: `flex`, `priority`, ..
     pub service_tier: Option<Box<str>>,
     pub server_tool_calls: u32,
+    /// It asks to stay in a region.
+    pub regional: bool,
     pub cache_write: bool,
     pub cache_hour: bool,
     pub audio: bool,
@@ -68,6 +70,7 @@ pub fn most(operation: Operation, body: &[u8], info: Info) -> Most {
         choices: u32::try_from(choices.clamp(1, CHOICES)).unwrap_or(1),
         service_tier,
         server_tool_calls: if server_tools.iter().any(|tool| has(tool)) { SERVER_TOOL_CALLS } else { 0 },
+        regional: has("\"inference_geo\""),
         cache_write: has("\"cache_control\"") || has("\"cachePoint\""),
         cache_hour: has("\"1h\""),
         audio: has("audio"),

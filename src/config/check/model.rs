@@ -8,6 +8,7 @@ use super::target::{Candidate, Written, copy, leaf, merge, rank, ranks, settle};
 use super::{Checker, MODEL_CHARACTERS, is_model_name};
 use crate::config::error::{Place, nearest, quote};
 use crate::config::policy::{Affinity, Disconnect, Model, Policy, Strategy};
+use crate::config::prices::{self, Prices};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::{OnLoss, Provider};
 use crate::id::{ModelName, ProviderName};
@@ -25,6 +26,7 @@ pub(super) struct Ground<'a> {
     pub policy: Arc<Policy>,
     pub on_loss: OnLoss,
     pub strict: bool,
+    pub prices: &'a Prices,
 }
 
 /// What goes into the snapshot.
@@ -188,6 +190,7 @@ impl<'a> Resolver<'a, '_> {
         self.checker.model_name(name, &path);
         self.checker.judge_timeouts(typed.timeouts.as_ref(), &format!("{path}.timeouts"));
         self.checker.judge_breaker(typed.breaker.as_ref(), &format!("{path}.breaker"));
+        self.judge_price(typed.price.as_ref(), &path);
         let written = self.written(name.place, typed, &path)?;
         let has_star = name.value.contains('*');
         let (mut candidates, mut depth, mut whole) = (Vec::new(), 0, true);
@@ -199,7 +202,7 @@ impl<'a> Resolver<'a, '_> {
                 None => whole = false,
                 Some(Meaning::Place(provider, upstream)) => {
                     self.judge_upstream(target, &upstream, &name.value, has_star);
-                    let base = leaf(provider, upstream);
+                    let base = leaf(provider, upstream, self.ground.prices);
                     candidates.push(Candidate { rank: rank(target, 1), target: merge(base, typed, target) });
                 }
                 Some(Meaning::Entry(found)) => {
@@ -296,6 +299,13 @@ impl<'a> Resolver<'a, '_> {
         let Some(typed) = target.typed else { return };
         self.checker.judge_timeouts(typed.timeouts.as_ref(), &format!("{}.timeouts", target.path));
         self.checker.judge_breaker(typed.breaker.as_ref(), &format!("{}.breaker", target.path));
+        self.judge_price(typed.price.as_ref(), &target.path);
+    }
+
+    fn judge_price(&mut self, typed: Option<&At<raw::Price>>, path: &str) {
+        if let Some(price) = typed {
+            prices::judge(price, &format!("{path}.price"), &mut self.checker.faults);
+        }
     }
 
     /// `provider/model` where there is such a provider, else the name of an entry. `None`: neither, or at fault itself; told.

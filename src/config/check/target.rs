@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::policy::{lay_breaker, lay_timeouts};
-use crate::config::catalogue;
 use crate::config::policy::{Info, Model, ModelTarget, Strategy};
+use crate::config::prices::{self, Prices};
 use crate::config::raw::{self, At};
 use crate::config::snapshot::Provider;
-use crate::config::tariff::{Rates, Tariff};
+use crate::config::tariff::Tariff;
 use crate::id::ProviderName;
 
 /// One target as typed.
@@ -25,10 +25,9 @@ pub(super) struct Candidate {
     pub target: ModelTarget,
 }
 
-/// A place, before anything is written about it.
-pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
-    // another's address may serve another's models under the same names
-    let (info, tariff) = if provider.at_vendor { known(&provider.kind, &upstream) } else { (Info::default(), None) };
+/// A place, before anything is written about it. A model's words and a target's are laid over it.
+pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>, prices: &Prices) -> ModelTarget {
+    let (info, tariff) = prices.known(&provider, &upstream);
     ModelTarget {
         timeouts: provider.timeouts,
         breaker: provider.breaker,
@@ -39,11 +38,6 @@ pub(super) fn leaf(provider: Arc<Provider>, upstream: Arc<str>) -> ModelTarget {
         provider,
         upstream,
     }
-}
-
-/// What is known of a vendor's model before anything is written about it; a model's words and a target's are laid over it.
-fn known(kind: &str, upstream: &str) -> (Info, Option<Arc<Tariff>>) {
-    catalogue::lookup(kind, upstream).map_or_else(Default::default, |known| (known.info, known.tariff))
 }
 
 pub(super) fn copy(target: &ModelTarget) -> ModelTarget {
@@ -93,14 +87,8 @@ fn lay_info(base: Info, typed: Option<&raw::Info>) -> Info {
 }
 
 /// A price is one thing: parts of two would make a third that nobody asks.
-fn lay_price(base: Option<Arc<Tariff>>, typed: Option<&raw::Price>) -> Option<Arc<Tariff>> {
-    let Some(raw::Price { input, cached_input, output }) = typed else { return base };
-    let rate = |usd: &Option<raw::Usd>| usd.map(|usd| usd.0);
-    let (input, cached_input, output) = (rate(input), rate(cached_input), rate(output));
-    if input.is_none() || output.is_none() {
-        return base;
-    }
-    Some(Arc::new(Tariff::of_rates(Rates { input, cached_input, output, ..Rates::default() })))
+fn lay_price(base: Option<Arc<Tariff>>, typed: Option<&At<raw::Price>>) -> Option<Arc<Tariff>> {
+    typed.and_then(|price| prices::own(&price.value)).map(Arc::new).or(base)
 }
 
 pub(super) fn rank(target: &Written<'_>, nested: u32) -> (u32, u32) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::{At, Percent, Period, RetryWord, Usd, or_off, short_form};
+use super::{At, Percent, Period, Price, RetryWord, or_off, short_form};
 
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +120,7 @@ pub struct Model {
     /// What its targets can do, over what is known of them.
     pub info: Option<Info>,
     /// What its targets cost, over what is known of them.
-    pub price: Option<Price>,
+    pub price: Option<At<Price>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -154,7 +154,7 @@ pub struct Target {
     /// What it can do, over what is known of it.
     pub info: Option<Info>,
     /// What it costs, over what is known of it.
-    pub price: Option<Price>,
+    pub price: Option<At<Price>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -218,20 +218,6 @@ pub struct Info {
     pub json_schema: Option<bool>,
     /// Whether it can be told to think first.
     pub reasoning: Option<bool>,
-}
-
-/// List prices in US dollars per million tokens, with six decimals at most.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// US dollars per million tokens of input, e.g. `2.50`.
-    #[schemars(required)]
-    pub input: Option<Usd>,
-    /// The same for input that the provider had in its cache. Default: as `input`.
-    pub cached_input: Option<Usd>,
-    /// The same for output.
-    #[schemars(required)]
-    pub output: Option<Usd>,
 }
 
 // === impl Affinity ===

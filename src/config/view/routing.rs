@@ -6,9 +6,9 @@ use crate::config::policy::{
     Admission, Affinity, Balance, BreakerPolicy, Ejection, FailureRate, Fallback, Health, Hedge, HedgeAfter, Info,
     Model, ModelTarget, Policy, Pool, PoolEndpoint, Retry, RetryOn, Strategy,
 };
+use crate::config::prices::words;
 use crate::config::snapshot::{OnLoss, Timeouts};
-use crate::config::tariff::Rates;
-use crate::config::units::{show_duration, show_price};
+use crate::config::units::show_duration;
 
 /// One target stands as `target`, with its own words beside it; several as `targets`, by name, so that a change in one is seen as that.
 pub(super) fn model(model: &Model) -> Json {
@@ -51,7 +51,6 @@ fn target(target: &ModelTarget) -> Map<String, Json> {
     let ModelTarget { provider: _, upstream: _, priority, weight, timeouts: deadlines, breaker: own, info, tariff } =
         target;
     let Info { context, max_output, vision, audio, documents, tools, json_schema, reasoning } = info;
-    let usd = |rate| show_price(rate);
     Map::from_iter([
         ("priority".to_owned(), json!(priority)),
         ("weight".to_owned(), json!(weight)),
@@ -74,8 +73,9 @@ fn target(target: &ModelTarget) -> Map<String, Json> {
             "price".to_owned(),
             match tariff {
                 Some(tariff) => {
-                    let Rates { input, cached_input, output, .. } = tariff.standard.rates;
-                    json!({"input": input.map(usd), "cached_input": cached_input.map(usd), "output": output.map(usd)})
+                    let mut shown = words(tariff);
+                    shown.insert("version".to_owned(), json!(tariff.version));
+                    Json::Object(shown)
                 }
                 None => Json::Null,
             },

@@ -387,6 +387,7 @@ keys: [{name: k, key: sk-test-0123456789abcdef, limits: {rpm: 10, tpm: 1000, con
     let own = &key(&world.snapshot, "k").own;
     for n in 0..100_000 {
         let key = Key {
+            request_tags: None,
             name: crate::id::KeyName::new(format!("k{n}")),
             models: None,
             opaque: false,
