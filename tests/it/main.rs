@@ -9,6 +9,7 @@ mod dialects;
 mod errors;
 mod explain;
 mod front_door;
+mod ledger;
 mod life;
 mod limits;
 mod metrics;

@@ -161,6 +161,13 @@ impl Gateway {
         gateway
     }
 
+    /// The same again, once the process has ended.
+    pub async fn restart(&mut self) {
+        self.ended(Duration::from_secs(10)).await;
+        self.child = spawn(&self.config_path(), &[], &[]);
+        self.wait_ready().await;
+    }
+
     /// A second process for the same configuration, started to take over.
     pub fn start_successor(&self) -> Child {
         spawn(&self.config_path(), &["--upgrade"], &[])
