@@ -290,14 +290,16 @@ impl Writer {
             self.recover().await?;
         }
         self.write_spilled().await?;
-        let round = self.write_next().await?;
-        self.well();
+        let mut round = self.write_next().await?;
         if round != Round::More {
             self.show_lasting().await?;
             self.tidy(self.shared.tidy.swap(false, Ordering::Relaxed));
             self.shared.progress.send_replace(self.tail.position());
-            return self.prune_some().await.map(|pruned| if pruned == Pruned::Some { Round::Wrote } else { round });
+            if self.prune_some().await? == Pruned::Some {
+                round = Round::Wrote;
+            }
         }
+        self.well();
         Ok(round)
     }
 
@@ -328,6 +330,7 @@ impl Writer {
         let journal = Arc::clone(&self.journal);
         let found = recover(journal.folder(), journal.owner(), &self.db, &mut self.upserts).await?;
         self.recovered = Some(Instant::now());
+        self.journal.recount();
         self.shared.orphans.fetch_add(found.orphans, Ordering::Relaxed);
         self.shared.lost.fetch_add(found.lost, Ordering::Relaxed);
         Ok(())
