@@ -27,6 +27,16 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         with("modles: {}"),
         with("xyzzy: 1"),
         with("mcp: {}"),
+        key("{name: k, key: canary-0123456789, limits: {}, budget: {usd: much, per: year}, caps: {tokens: 0}}"),
+        key("{name: k, key: canary-0123456789, limits: {tpm: 1, burst: 5}, budget: [{usd: 1}, {per: day}]}"),
+        key("{name: k, key: canary-0123456789, budget: [{usd: 1, per: day}, {usd: 2, per: day, zone: Berlin/Europe}]}"),
+        key(
+            "{name: k, key: canary-0123456789, budget: {usd: 1, per: {rolling: 5m}, zone: Europe/Berlin, soft: [0, 80], allowance: lots}}",
+        ),
+        with("limits: [{match: {model: \"a b\", provider: opnai, \"te am\": x}, rpm: 1}, {rpm: 0}]"),
+        with(
+            "budgets: [{usd: 1, per: day}, {match: {team: a}, usd: 1, per: week, on_outage: maybe}, {usd: 2, per: day}]",
+        ),
         bare("providers: {openai: {api_key: x, apikey: y, region: eu}}"),
         bare("models: {m: {targets: [], strategy: cost}}\nproviders: {ollama: }"),
         bare("- a\n- b\n"),
