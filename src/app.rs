@@ -24,6 +24,7 @@ use crate::admin::{self, Admin};
 use crate::config::snapshot::{AccessLog, Snapshot};
 use crate::config::watch::Live;
 use crate::filter::auth::Failures;
+use crate::filter::jwt::Issuers;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
 use crate::route;
@@ -97,6 +98,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         connections: Connections::new(),
         buffered: Arc::new(Buffered::default()),
         failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
+        issuers: Issuers::default(),
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
         tracks: Tracks::default(),
@@ -208,6 +210,7 @@ impl BackgroundService for Housekeeper {
         self.on_reload();
         let configured: Vec<_> = self.shared.live.load().accounts().cloned().collect();
         self.shared.upstreams.watch(&configured);
+        self.shared.issuers.follow(&self.shared.live.load().keys.issuers);
         let admin = async {
             let Some(address) = snapshot.admin.listen else { return };
             match admin::bind(address, self.start == Start::Upgrade).await {
@@ -221,6 +224,7 @@ impl BackgroundService for Housekeeper {
         tokio::join!(
             admin,
             self.shared.connections.sweep(),
+            self.shared.issuers.watch(),
             self.shared.upstreams.check_health(),
             self.announce(&snapshot),
             self.reload_on_hangup()
@@ -309,6 +313,7 @@ impl Housekeeper {
                 shared.failures.store(Arc::new(Failures::new(snapshot.keys.failures_per_minute)));
             }
             let providers: Vec<_> = snapshot.accounts().cloned().collect();
+            shared.issuers.follow(&snapshot.keys.issuers);
             shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
             forget_targets(&shared.tracks, snapshot);

@@ -2,7 +2,8 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys),
+//! `issuer` (whose tokens are taken), `pem` (files).
 
 mod access;
 mod address;
@@ -10,6 +11,7 @@ mod auth;
 mod base_url;
 mod fallback;
 mod identity;
+mod issuer;
 mod model;
 mod offer;
 mod pem;
@@ -102,7 +104,8 @@ impl Checked {
 
 impl Checker<'_> {
     fn snapshot(&mut self, config: raw::Config) -> Snapshot {
-        let open = config.keys.as_ref().is_none_or(Vec::is_empty);
+        let issuers = config.auth.as_ref().and_then(|auth| auth.jwt.as_ref());
+        let open = config.keys.as_ref().is_none_or(Vec::is_empty) && issuers.is_none_or(Vec::is_empty);
         let listen = self.listeners(config.listen, open);
         let admin = self.admin(config.admin, &listen);
         let server = self.server(config.server.unwrap_or_default());

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod env;
 mod environment;
 mod error;
+pub mod issuer;
 pub mod keys;
 pub mod policy;
 pub mod raw;

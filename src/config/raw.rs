@@ -1,9 +1,10 @@
 //! The configuration file as typed. Field docs are the descriptions in the JSON Schema; `conf/tollgate.yaml` shows each one.
 //!
 //! Nothing is judged here beyond types: defaults, references and ranges are `check`'s business. A struct's first field is what
-//! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `provider`, `routing`
+//! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `jwt`, `provider`, `routing`
 //! (models, and how long and how often a call is tried), `values` (what one value may be).
 
+mod jwt;
 mod provider;
 mod route;
 mod routing;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use super::decode::{At, Map, OneOrMany};
 use super::secret::Secret;
+pub use jwt::Jwt;
 pub use provider::{
     Balance, Ejection, Endpoint, Entra, Health, Http, Limits, Manners, Provider, ProviderAuth, Queue, StreamUsage,
     ThinkingForm,
@@ -59,7 +61,7 @@ pub struct Config {
     pub on_loss: Option<OnLoss>,
     /// The virtual keys that clients show. Without any, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
-    /// How virtual keys are kept and how wrong ones are slowed down.
+    /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.
     pub auth: Option<Auth>,
 }
 
@@ -203,6 +205,8 @@ pub struct Auth {
     pub pepper: Option<At<Secret>>,
     /// Wrong keys from one address in a minute before it gets 429. Default: 60. `0`: no limit.
     pub failures_per_minute: Option<u32>,
+    /// Who issues JSON Web Tokens that are taken in the place of a key, and what their claims mean.
+    pub jwt: Option<Vec<At<Jwt>>>,
 }
 
 /// The JSON Schema of the file (2020-12).

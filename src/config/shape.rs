@@ -13,10 +13,9 @@ use super::tree::{Node, Origin, Text, Value};
 use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
-const LATER: [(&str, &[&str]); 3] = [
+const LATER: [(&str, &[&str]); 2] = [
     ("Config", &["store", "budgets", "prices", "mcp", "metering", "filters"]),
     ("Key", &["limits", "budget", "tools"]),
-    ("Auth", &["jwt"]),
 ];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());

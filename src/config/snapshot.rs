@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::condition::Rule;
+use super::issuer::Issuer;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
@@ -343,7 +344,9 @@ pub struct Keys {
     /// HMAC-SHA256 key for the hashes.
     pub pepper: Secret,
     pub by_hash: HashMap<[u8; 32], Arc<Key>>,
-    /// No key is configured: every caller is let in, and only loopback is listened on.
+    /// Whose tokens are taken in the place of a key.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// Neither a key nor an issuer is configured: every caller is let in, and only loopback is listened on.
     pub open: bool,
     /// Wrong keys from one address in a minute before it gets 429; 0: no limit.
     pub failures_per_minute: u32,
@@ -396,6 +399,11 @@ impl Pattern {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether every name that `other` fits, fits this one too: its own `*` must stand where this one has one.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        self.matches(&other.0)
     }
 
     /// Linear in the name for each `*`; no backtracking beyond the last star.

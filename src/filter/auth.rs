@@ -1,4 +1,5 @@
-//! Who is calling: a virtual key, compared by its keyed hash. A failed check never becomes some default identity.
+//! Who is calling: a virtual key, compared by its keyed hash, or a token of an issuer's (`jwt`). A failed check never becomes some
+//! default identity.
 //!
 //! The key is taken as `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`; two that differ are refused, since the provider's SDK and
 //! we could mean different ones. The hash lookup reveals nothing by its timing that the hash does not: the pepper is secret.
@@ -11,8 +12,9 @@ use std::time::Instant;
 use dashmap::DashMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
+use super::jwt::{self, Issuers};
 use crate::config::keys;
 use crate::config::snapshot::{Key, Keys};
 use crate::error::{Error, Kind, Result};
@@ -36,9 +38,18 @@ pub enum Caller {
     Open,
 }
 
+/// What a request shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown<'a> {
+    Key(&'a str),
+    /// A token, and the header that is for nothing else, when it stood in one.
+    Token(&'a str, Option<&'a HeaderName>),
+}
+
 /// The caller of a request, or why there is none. `now` tells the time keys expire by; it is asked for those that do.
-pub fn caller(
+pub async fn caller(
     keys: &Keys,
+    issuers: &Issuers,
     failures: &Failures,
     headers: &HeaderMap,
     client: Option<IpAddr>,
@@ -50,13 +61,38 @@ pub fn caller(
     if let Some(client) = client {
         failures.check(client)?;
     }
-    let checked = presented(headers).and_then(|key| known(keys, key, now));
+    let (checked, guess) = match shown(keys, headers) {
+        Ok(Shown::Key(key)) => (known(keys, key, now), true),
+        Ok(Shown::Token(token, header)) => {
+            let caller = issuers.caller(&keys.issuers, header, token, now()).await;
+            let guess = caller.as_ref().is_err_and(|refusal| refusal.is_a_guess());
+            (caller.map_err(Error::from), guess)
+        }
+        Err(error) => (Err(error), true),
+    };
     if checked.is_err()
+        && guess
         && let Some(client) = client
     {
         failures.count(client);
     }
     checked.map(Caller::Key)
+}
+
+/// A header that an issuer has for its own goes first: whoever put it there stands between the client and us.
+fn shown<'a>(keys: &'a Keys, headers: &'a HeaderMap) -> Result<Shown<'a>> {
+    for header in keys.issuers.iter().filter_map(|issuer| issuer.header.as_ref()) {
+        let mut values = headers.get_all(header).iter();
+        let Some(value) = values.next() else { continue };
+        let text = value.to_str().ok().filter(|_| values.next().is_none());
+        let text =
+            text.ok_or_else(|| unauthorized("The token's header is there twice, or holds unusual characters."))?;
+        let text = text.trim();
+        return Ok(Shown::Token(text.strip_prefix("Bearer ").unwrap_or(text), Some(header)));
+    }
+    let key = presented(headers)?;
+    let by_key_or_token = keys.issuers.iter().any(|issuer| issuer.header.is_none());
+    Ok(if by_key_or_token && jwt::looks_like(key) { Shown::Token(key, None) } else { Shown::Key(key) })
 }
 
 /// The key a request shows.

@@ -22,6 +22,7 @@ use crate::call::{Call, Lane};
 use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
 use crate::filter::auth::{self, Caller, Failures};
+use crate::filter::jwt::Issuers;
 use crate::id::RequestId;
 use crate::telemetry::{AccessWriter, Metrics, record};
 use crate::upstream::track::Tracks;
@@ -35,6 +36,7 @@ pub struct Shared {
     pub connections: Connections,
     pub buffered: Arc<Buffered>,
     pub failures: ArcSwap<Failures>,
+    pub issuers: Issuers,
     pub upstreams: Upstreams,
     pub credentials: Credentials,
     pub tracks: Tracks,
@@ -102,7 +104,7 @@ impl Gateway {
         call.grammar = router::grammar(session.req_header());
         let admitted = admit(session, call)?;
         call.route = admitted.route.name();
-        self.authenticate(session, call)?;
+        self.authenticate(session, call).await?;
         match &admitted.route {
             Route::Llm(inquiry) => {
                 exchange::run(&self.shared, session, call, &admitted, inquiry).await?;
@@ -131,12 +133,11 @@ impl Gateway {
         }
     }
 
-    fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
+    async fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
         let snapshot = &call.snapshot;
-        let failures = self.shared.failures.load();
-        let caller =
-            auth::caller(&snapshot.keys, &failures, &session.req_header().headers, call.client, jiff::Timestamp::now);
-        match caller {
+        let (failures, headers) = (self.shared.failures.load_full(), &session.req_header().headers);
+        let (keys, issuers) = (&snapshot.keys, &self.shared.issuers);
+        match auth::caller(keys, issuers, &failures, headers, call.client, jiff::Timestamp::now).await {
             Ok(Caller::Key(key)) => {
                 call.key = Some(key);
                 Ok(())

@@ -16,7 +16,8 @@ const HASH_PREFIX: &str = "hmac-sha256:";
 
 impl Checker<'_> {
     pub(super) fn keys(&mut self, typed: Vec<At<raw::Key>>, auth: raw::Auth) -> Keys {
-        let open = typed.is_empty();
+        let issuers = self.issuers(auth.jwt.unwrap_or_default());
+        let open = typed.is_empty() && issuers.is_empty();
         let configured = auth.pepper.map(|at| {
             if at.value.expose().len() < SHORTEST {
                 let message = "auth.pepper is too short: use 16 or more characters, e.g. from \"openssl rand -hex 32\"";
@@ -33,6 +34,14 @@ impl Checker<'_> {
             let place = entry.place;
             let Some(name) = entry.value.name.clone() else { continue };
             self.key_name(&name, &path, &mut names);
+            if let Some(issuer) = issuers.iter().find(|issuer| issuer.is_name_of_caller(&name.value)) {
+                let message = format!(
+                    "{path}.name: {} begins like the names of the callers of {}: choose another",
+                    name.quoted(),
+                    quote(&issuer.name)
+                );
+                self.faults.wrong(name.place, &path, message);
+            }
             let hash = self.key_hash(&entry.value, place, &path, &pepper, has_pepper);
             let key = self.key(entry.value, &name.value, &path);
             let Some(hash) = hash else { continue };
@@ -51,7 +60,7 @@ impl Checker<'_> {
                 }
             }
         }
-        Keys { pepper, by_hash, open, failures_per_minute: auth.failures_per_minute.unwrap_or(60) }
+        Keys { pepper, by_hash, issuers, open, failures_per_minute: auth.failures_per_minute.unwrap_or(60) }
     }
 
     fn key_name(&mut self, name: &At<String>, path: &str, names: &mut HashMap<String, Place>) {
@@ -151,7 +160,7 @@ impl Checker<'_> {
         }
     }
 
-    fn pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
         if at.value == "*" || is_model_name(&at.value.replace('*', "x")) {
             return Some(Pattern::new(&at.value));
         }
@@ -160,7 +169,7 @@ impl Checker<'_> {
         None
     }
 
-    fn tag(&mut self, tag: At<String>, value: At<String>, path: &str) -> (Arc<str>, Arc<str>) {
+    pub(super) fn tag(&mut self, tag: At<String>, value: At<String>, path: &str) -> (Arc<str>, Arc<str>) {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
         if !(1..=64).contains(&tag.value.len()) || !tag.value.bytes().all(word) {
             let message = format!("{path}.tags: {}: use 1 to 64 letters, digits and . _ -", tag.quoted());
