@@ -31,7 +31,7 @@ pub use values::{Percent, Period, RetryWord, Size, Usd};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Data port: where clients send their requests. `address:port`, or `{address, tls}`, or a list of those. Default:
-    /// `127.0.0.1:4000`. Without any key in `keys`, only loopback addresses are allowed.
+    /// `127.0.0.1:4000`. Without `keys` and `auth.jwt`, only loopback addresses are allowed.
     pub listen: Option<OneOrMany<At<Listener>>>,
     /// Admin port: `/metrics`, `/healthz`, `/readyz` and `/api/*`. `off`, or `{listen, token}`.
     pub admin: Option<At<Admin>>,
@@ -59,7 +59,7 @@ pub struct Config {
     /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.
     /// Default: `report`.
     pub on_loss: Option<OnLoss>,
-    /// The virtual keys that clients show. Without any, everybody on this machine is let in (loopback only).
+    /// The virtual keys that clients show. Without any, and without `auth.jwt`, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.
     pub auth: Option<Auth>,

@@ -8,6 +8,7 @@ mod dialects;
 mod errors;
 mod explain;
 mod front_door;
+mod jwt;
 mod life;
 mod limits;
 mod metrics;

@@ -69,7 +69,7 @@ impl Checker<'_> {
         Some(Issuer {
             name: name.into(),
             source,
-            audiences,
+            audiences: audiences?,
             algorithms,
             header,
             caller: caller.or_else(|| ClaimPath::parse("sub"))?,
@@ -134,8 +134,9 @@ impl Checker<'_> {
         KeySource { issuer: issuer.value.as_str().into(), jwks: jwks.map(|at| at.value.as_str().into()) }
     }
 
-    fn audiences(&mut self, typed: Option<OneOrMany<At<String>>>, place: Place, path: &str) -> Vec<Box<str>> {
-        let list = typed.map(|list| list.0).unwrap_or_default();
+    fn audiences(&mut self, typed: Option<OneOrMany<At<String>>>, place: Place, path: &str) -> Option<Vec<Box<str>>> {
+        // what is missing has been told
+        let list = typed?.0;
         if list.is_empty() {
             let message = format!(
                 "{path} has no \"audience\": write the one that its tokens for this gateway hold, or tokens for others would do"
@@ -145,7 +146,7 @@ impl Checker<'_> {
         for at in list.iter().filter(|at| at.value.is_empty() || at.value.len() > 512) {
             self.faults.wrong(at.place, path, format!("{path}.audience: use 1 to 512 characters"));
         }
-        list.into_iter().map(|at| at.value.into_boxed_str()).collect()
+        Some(list.into_iter().map(|at| at.value.into_boxed_str()).collect())
     }
 
     fn algorithms(&mut self, typed: Option<Vec<At<String>>>, place: Place, path: &str) -> Vec<Algorithm> {
