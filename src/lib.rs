@@ -26,6 +26,7 @@ pub mod call;
 pub mod filter;
 pub mod provider;
 pub mod route;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;
 

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod secret;
 mod shape;
 pub mod snapshot;
+pub mod store;
 mod tree;
 mod units;
 mod vendors;
