@@ -181,7 +181,7 @@ fn resolve<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
 fn kind(schema: &Value, root: &Value) -> String {
     let schema = resolve(schema, root);
     if let Some(format) = schema.get("format").and_then(Value::as_str)
-        && ["duration", "size", "secret", "percentage", "price"].contains(&format)
+        && ["duration", "size", "secret", "percentage", "price", "dollars", "allowance", "span"].contains(&format)
     {
         return format.to_owned();
     }

@@ -2,8 +2,8 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys),
-//! `issuer` (whose tokens are taken), `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `issuer` (whose tokens are taken), `quota` (limits, budgets),
+//! `pem` (files).
 
 mod access;
 mod address;
@@ -19,6 +19,7 @@ mod policy;
 mod pool;
 mod provider;
 mod proxy;
+mod quota;
 mod rule;
 mod target;
 
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use super::env::Environment;
 use super::error::{ConfigError, Faults, Place, nearest};
 use super::policy::{BreakerPolicy, Policy, Retry};
+use super::quota::Own;
 use super::raw::{self, At};
 use super::snapshot::{Admin, OnLoss, Provider, Snapshot, Timeouts};
 use crate::id::ProviderName;
@@ -82,6 +84,15 @@ pub(super) fn admin(
     let mut checker = Checker { faults, environment, folder: Path::new(""), files: Vec::new() };
     let admin = checker.admin(typed, &[]);
     if checker.faults.is_empty() { Ok(admin) } else { Err(checker.faults.into_errors()) }
+}
+
+/// What is written on a key about what it may use, alone.
+pub(super) fn own(typed: raw::KeyTerms, faults: Faults) -> Result<Option<Arc<Own>>, Vec<ConfigError>> {
+    let environment = Environment::of::<String, String>([]);
+    let mut checker = Checker { faults, environment: &environment, folder: Path::new(""), files: Vec::new() };
+    let raw::KeyTerms { limits, budget, caps } = typed;
+    let own = checker.own(limits, budget, caps, "key", &mut quota::Owns::default());
+    if checker.faults.is_empty() { Ok(own) } else { Err(checker.faults.into_errors()) }
 }
 
 // === impl Checked ===
@@ -140,6 +151,7 @@ impl Checker<'_> {
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
+        let quotas = self.quotas(config.limits.unwrap_or_default(), config.budgets.unwrap_or_default(), &order);
         Snapshot {
             generation: 0,
             loaded_at: jiff::Timestamp::UNIX_EPOCH,
@@ -157,6 +169,7 @@ impl Checker<'_> {
             strict,
             on_loss,
             keys,
+            quotas: Arc::new(quotas),
         }
     }
 

@@ -43,6 +43,9 @@ pub fn from_environment(
         tags: None,
         revoked: None,
         expires: None,
+        limits: None,
+        budget: None,
+        caps: None,
     };
     let config =
         raw::Config { providers: Some(Map(providers)), keys: Some(vec![At::nowhere(key)]), ..raw::Config::default() };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use jsonwebtoken::Algorithm;
 
+use super::quota::Own;
 use super::snapshot::Pattern;
 
 /// All that is taken where nothing is written. Whoever can verify a symmetric signature can make one: they never are.
@@ -23,7 +24,7 @@ pub const ALGORITHMS: [Algorithm; 9] = [
 ];
 
 /// An entry of `auth.jwt`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Issuer {
     /// Stands before a caller's name: `NAME:ada`. The same for two entries only when they have the same issuer.
     pub name: Arc<str>,
@@ -45,6 +46,8 @@ pub struct Issuer {
     pub models_claim: Option<ClaimPath>,
     pub opaque: bool,
     pub weight: u32,
+    /// Limits, budgets and caps: each caller has counters of its own.
+    pub own: Option<Arc<Own>>,
     pub leeway: Duration,
     pub refresh: Duration,
     pub stale: Duration,

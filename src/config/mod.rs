@@ -15,6 +15,7 @@ mod error;
 pub mod issuer;
 pub mod keys;
 pub mod policy;
+pub mod quota;
 pub mod raw;
 pub mod secret;
 mod shape;
@@ -28,6 +29,7 @@ pub mod watch;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use check::Checked;
 pub use env::Environment;
@@ -80,6 +82,23 @@ pub fn admin(path: &Path, environment: &Environment) -> Result<snapshot::Admin, 
     }
     let config = decode::decode::<raw::Config>(&root);
     check::admin(config.map(|config| config.admin).unwrap_or_default(), faults, environment)
+}
+
+/// What a key that does not stand in the file may use: a map with `limits`, `budget` and `caps` as they would be written on it, in YAML or JSON.
+/// `None`: nothing is written.
+pub fn key_terms(text: &str) -> Result<Option<Arc<quota::Own>>, Vec<ConfigError>> {
+    let mut faults = Faults::new("key");
+    let mut root = tree::parse(&"key".into(), text).map_err(|error| vec![error])?;
+    if !shape::fit_key_terms(&mut root, &mut faults) {
+        return Err(faults.into_errors());
+    }
+    match decode::decode::<raw::KeyTerms>(&root) {
+        Ok(terms) => check::own(terms, faults),
+        Err(failure) => {
+            faults.wrong(root.place, "", format!("cannot be read: {failure}"));
+            Err(faults.into_errors())
+        }
+    }
 }
 
 /// A file's text, bounded, and with an error that names it.

@@ -6,6 +6,7 @@
 
 mod jwt;
 mod provider;
+mod quota;
 mod route;
 mod routing;
 mod values;
@@ -20,11 +21,12 @@ pub use provider::{
     Balance, Ejection, Endpoint, Entra, Health, Http, Limits, Manners, Provider, ProviderAuth, Queue, StreamUsage,
     ThinkingForm,
 };
+pub use quota::{Budget, Caps, KeyBudget, KeyLimits, KeyTerms, Limit, OnOutage, Per};
 pub use route::{Route, RouteMatch};
 pub use routing::{
     Affinity, Breaker, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target, Timeouts,
 };
-pub use values::{Percent, Period, RetryWord, Size, Usd};
+pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 
 /// Tollgate's configuration file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -63,6 +65,10 @@ pub struct Config {
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.
     pub auth: Option<Auth>,
+    /// How much may be used, over keys, tags, models and providers. What one key may use can also stand on the key.
+    pub limits: Option<Vec<At<Limit>>>,
+    /// What may be spent, over keys, tags, models and providers. What one key may spend can also stand on the key.
+    pub budgets: Option<Vec<At<Budget>>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -191,6 +197,12 @@ pub struct Key {
     pub weight: Option<u32>,
     /// Fixed tags of each call: `team`, `project`, `agent`, `user`, ...
     pub tags: Option<Map<At<String>>>,
+    /// How much it may use.
+    pub limits: Option<At<KeyLimits>>,
+    /// What it may spend: one budget, or a list of them that must all have enough.
+    pub budget: Option<OneOrMany<At<KeyBudget>>>,
+    /// What one call may be at most.
+    pub caps: Option<Caps>,
     /// `true`: refused, but still known by name. Default: `false`.
     pub revoked: Option<bool>,
     /// Refused from this time on (RFC 3339, e.g. `2030-01-01T00:00:00Z`). Default: never.
@@ -212,6 +224,11 @@ pub struct Auth {
 /// The JSON Schema of the file (2020-12).
 pub fn schema() -> Schema {
     schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>()
+}
+
+/// The same for what a key may use, alone. Its definitions are those of the whole.
+pub(super) fn key_terms_schema() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<KeyTerms>()
 }
 
 /// A struct that may be written as the text of its first field.

@@ -13,12 +13,11 @@ use super::tree::{Node, Origin, Text, Value};
 use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
-const LATER: [(&str, &[&str]); 2] = [
-    ("Config", &["store", "budgets", "prices", "mcp", "metering", "filters"]),
-    ("Key", &["limits", "budget", "tools"]),
-];
+const LATER: [(&str, &[&str]); 2] =
+    [("Config", &["store", "prices", "mcp", "metering", "filters"]), ("Key", &["tools"])];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
+static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());
 
 /// Replaces `${..}` everywhere. A variable named in a provider's `required_env` may be missing: its value then counts as not
 /// written.
@@ -44,6 +43,12 @@ pub(super) fn substitute(root: &mut Node, environment: &Environment, faults: &mu
 pub(super) fn fit(root: &mut Node, faults: &mut Faults) -> bool {
     let mut walk = Walk { faults };
     walk.node(root, &SCHEMA, "", "Config") == Fit::Keep
+}
+
+/// The same for what a key may use.
+pub(super) fn fit_key_terms(root: &mut Node, faults: &mut Faults) -> bool {
+    let mut walk = Walk { faults };
+    walk.node(root, &KEY_TERMS, "key", "Key") == Fit::Keep
 }
 
 fn required_env(provider: &Node) -> Vec<String> {
@@ -300,6 +305,10 @@ fn check_text(text: &Text, allowed: &[Allowed<'_>]) -> Result<(), Option<String>
             (None, Some("size")) => units::size(&text.text).map(drop),
             (None, Some("percentage")) => units::percent(&text.text).map(drop),
             (None, Some("price")) => units::price(&text.text).map(drop),
+            (None, Some("dollars")) => units::dollars(&text.text).map(drop),
+            (None, Some("span")) => units::span(&text.text).map(drop),
+            (None, Some("allowance")) if text.text.trim_end().ends_with('%') => units::percent(&text.text).map(drop),
+            (None, Some("allowance")) => units::dollars(&text.text).map(drop),
             (None, _) if has_type(schema, "string") => Ok(()),
             (None, _) if has_type(schema, "boolean") => match text.text.as_str() {
                 "true" | "false" => Ok(()),
@@ -335,6 +344,9 @@ fn describe(schema: &Json) -> Option<String> {
         Some("size") => "a size such as \"10MB\"",
         Some("percentage") => "a share such as \"50%\"",
         Some("price") => "a price such as \"2.50\"",
+        Some("dollars") => "a sum such as \"50\"",
+        Some("span") => "a time such as \"30d\"",
+        Some("allowance") => "a share such as \"1%\" or a sum such as \"0.50\"",
         _ if has_type(schema, "object") => "a map",
         _ if has_type(schema, "array") => "a list",
         _ if has_type(schema, "string") => "a text",

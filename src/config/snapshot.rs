@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 use super::condition::Rule;
 use super::issuer::Issuer;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
+use super::quota;
 use super::secret::Secret;
 use crate::dialect::{Manners, Operation};
 use crate::id::{KeyName, ModelName, ProviderName};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     /// For models that are not listed.
     pub on_loss: OnLoss,
     pub keys: Keys,
+    /// Limits and budgets, but for those written on a key.
+    pub quotas: Arc<quota::Rules>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -365,6 +368,8 @@ pub struct Key {
     pub expires: Option<jiff::Timestamp>,
     /// Fixed tags: `team`, `project`, `agent`, `user`, ...
     pub tags: Vec<(Arc<str>, Arc<str>)>,
+    /// Its own limits, budgets and caps. Keys with the same share them.
+    pub own: Option<Arc<quota::Own>>,
 }
 
 /// A name where `*` stands for any run of characters.

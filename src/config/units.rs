@@ -1,8 +1,9 @@
-//! Durations, sizes, shares and prices as people type them: `2m 30s`, `500ms`, `32MB`, `64KiB`, `50%`, `2.50`. Pure; knows no key.
+//! Durations, sizes, shares, prices and sums as people type them: `2m 30s`, `500ms`, `30d`, `32MB`, `64KiB`, `50%`, `2.50`. Pure; knows no
+//! key.
 
 use std::time::Duration;
 
-use crate::units::PicoUsdPerToken;
+use crate::units::{NanoUsd, PicoUsdPerToken};
 
 /// No deadline of a proxy is longer than 30 days; a larger number is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -85,6 +86,64 @@ pub(super) fn price(text: &str) -> Result<PicoUsdPerToken, String> {
         // a millionth of a dollar per million tokens is 1e-12 dollars a token
         Ok(whole) if whole < MOST || (whole == MOST && micro == 0) => Ok(PicoUsdPerToken(whole * 1_000_000 + micro)),
         Ok(_) | Err(_) => Err("is more than a dollar per token: write US dollars per million tokens".to_owned()),
+    }
+}
+
+/// US dollars, `50` or `0.25`: read as decimal digits, so that nothing is rounded.
+pub(super) fn dollars(text: &str) -> Result<NanoUsd, String> {
+    /// A billion dollars, far below what fits into 63 bits of nano dollars.
+    const MOST: i64 = 1_000_000_000;
+    let text = text.trim();
+    let wrong = || "is not a sum: write US dollars, for example 50 or 0.25".to_owned();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Err(wrong());
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > 9 {
+        return Err("has more than nine decimals".to_owned());
+    }
+    let nano = format!("{fraction:0<9}").parse::<i64>().map_err(|_| wrong())?;
+    match whole.parse::<i64>() {
+        Ok(whole) if whole < MOST => Ok(NanoUsd(whole * 1_000_000_000 + nano)),
+        Ok(_) | Err(_) => Err("is a billion dollars or more".to_owned()),
+    }
+}
+
+/// The shortest spelling that `dollars` reads back; with two decimals where there are any.
+pub(super) fn show_dollars(amount: NanoUsd) -> String {
+    let sign = if amount.0 < 0 { "-" } else { "" };
+    let (whole, nano) = (amount.0.unsigned_abs() / 1_000_000_000, amount.0.unsigned_abs() % 1_000_000_000);
+    if nano == 0 {
+        return format!("{sign}{whole}");
+    }
+    let decimals = format!("{nano:09}");
+    format!("{sign}{whole}.{:0<2}", decimals.trim_end_matches('0'))
+}
+
+/// `30d`, or a duration of an hour or more; a year at most.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let text = text.trim();
+    let days = text.strip_suffix('d').map(str::trim_end).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let time = match days.map(str::parse::<u32>) {
+        Some(Ok(days)) => DAY.saturating_mul(days),
+        Some(Err(_)) => return Err("is not a time: write for example \"24h\" or \"30d\"".to_owned()),
+        None => duration(text).map_err(|_| "is not a time: write for example \"24h\" or \"30d\"".to_owned())?,
+    };
+    match time {
+        time if time < Duration::from_secs(3600) => Err("is shorter than an hour".to_owned()),
+        time if time > DAY * 366 => Err("is longer than 366 days".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// The shortest spelling that `span` reads back.
+pub(super) fn show_span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds > 86_400 && seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        _ => show_duration(time),
     }
 }
 
@@ -176,6 +235,41 @@ mod tests {
         assert_eq!(show_price(PicoUsdPerToken(5_000_000)), "5");
     }
 
+    #[test]
+    fn sums_are_read_to_the_last_digit() {
+        for (text, nano) in [
+            ("50", 50_000_000_000),
+            ("0.25", 250_000_000),
+            ("0.000000001", 1),
+            ("1.50", 1_500_000_000),
+            ("0", 0),
+            ("999999999.999999999", 999_999_999_999_999_999),
+        ] {
+            assert_eq!(dollars(text), Ok(NanoUsd(nano)), "{text}");
+        }
+        for text in ["", ".", "5.", "-1", "$5", "1e3", "0.0000000001", "1000000000", "99999999999999999999"] {
+            assert!(dollars(text).is_err(), "{text}");
+        }
+        for (nano, text) in
+            [(1_500_000_000, "1.50"), (50_000_000_000, "50"), (1, "0.000000001"), (-20_000_000, "-0.02")]
+        {
+            assert_eq!(show_dollars(NanoUsd(nano)), text);
+        }
+    }
+
+    #[test]
+    fn times_that_are_summed_up_are_hours_or_days() {
+        for (text, hours) in [("24h", 24), ("30d", 720), ("1d", 24), ("366d", 8784), ("90m", 1), ("7 d", 168)] {
+            assert_eq!(span(text).map(|time| time.as_secs() / 3600), Ok(hours), "{text}");
+        }
+        for text in ["", "d", "30", "1m", "367d", "99999999999d", "1y", "-1d"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+        for text in ["24h", "30d", "36h"] {
+            assert_eq!(show_span(span(text).unwrap()), text);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_value_or_an_error_and_never_a_panic(text in "\\PC{0,20}") {
@@ -183,6 +277,8 @@ mod tests {
             let _ = size(&text);
             let _ = percent(&text);
             let _ = price(&text);
+            let _ = dollars(&text);
+            let _ = span(&text);
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! A snapshot as JSON, for `GET /api/config` and for `diff`. A secret is a leaf of its own, so that no caller can print one.
-//! Models and what belongs to routing are in `routing`.
+//! Models and what belongs to routing are in `routing`, limits and budgets in `quota`.
 
+mod quota;
 mod routing;
 
 use http::HeaderName;
@@ -58,6 +59,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         strict,
         on_loss,
         keys,
+        quotas,
     } = snapshot;
     // only this part of it can be written at the top
     let Policy { retry: tries, hedge: _, fallback: _, resume: _, total: _ } = &**policy;
@@ -72,7 +74,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    json!({
+    let mut shown = json!({
         "listen": listen.iter().map(listener).collect::<Map<_, _>>(),
         "admin": {
             "listen": admin.listen.map_or(Json::from("off"), |address| json!(address.to_string())),
@@ -88,8 +90,16 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "strict": strict,
         "on_loss": loss(*on_loss),
         "keys": virtual_keys(keys, seal),
-        "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute, "jwt": keys.issuers.iter().map(|i| issuer(i)).collect::<Vec<_>>()},
-    })
+        "auth": {
+            "pepper": seal(keys.pepper.expose()),
+            "failures_per_minute": keys.failures_per_minute,
+            "jwt": keys.issuers.iter().map(|entry| issuer(entry)).collect::<Vec<_>>(),
+        },
+    });
+    if let Json::Object(members) = &mut shown {
+        members.extend(quota::quotas(quotas));
+    }
+    shown
 }
 
 fn rule(rule: &Rule) -> Json {
@@ -342,12 +352,13 @@ fn issuer(issuer: &Issuer) -> Json {
         models_claim,
         opaque,
         weight,
+        own,
         leeway,
         refresh,
         stale,
     } = issuer;
     let patterns = |list: &[Pattern]| list.iter().map(Pattern::as_str).map(Json::from).collect::<Vec<_>>();
-    json!({
+    let mut shown = json!({
         "name": name,
         "issuer": issuer,
         "audience": audiences,
@@ -365,13 +376,17 @@ fn issuer(issuer: &Issuer) -> Json {
         "leeway": show_duration(*leeway),
         "refresh": show_duration(*refresh),
         "stale": show_duration(*stale),
-    })
+    });
+    if let Json::Object(members) = &mut shown {
+        members.extend(quota::own(own.as_deref()));
+    }
+    shown
 }
 
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
     let one = |(hash, key): (&[u8; 32], &std::sync::Arc<Key>)| {
-        let Key { name, models, opaque, weight, revoked, expires, tags } = &**key;
-        let value = json!({
+        let Key { name, models, opaque, weight, revoked, expires, tags, own } = &**key;
+        let mut value = json!({
             "key": seal(&hex::encode(hash)),
             "models": models.as_ref().map(|patterns| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>()),
             "opaque": opaque,
@@ -380,6 +395,9 @@ fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {
             "expires": expires.map(|time| time.to_string()),
             "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),
         });
+        if let Json::Object(members) = &mut value {
+            members.extend(quota::own(own.as_deref()));
+        }
         (name.to_string(), value)
     };
     keys.by_hash.iter().map(one).collect()

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::quota::Owns;
 use super::{Checker, MODEL_CHARACTERS, is_credential, is_model_name};
 use crate::config::error::{Place, quote};
 use crate::config::raw::{self, At};
@@ -16,7 +17,8 @@ const HASH_PREFIX: &str = "hmac-sha256:";
 
 impl Checker<'_> {
     pub(super) fn keys(&mut self, typed: Vec<At<raw::Key>>, auth: raw::Auth) -> Keys {
-        let issuers = self.issuers(auth.jwt.unwrap_or_default());
+        let mut owns = Owns::default();
+        let issuers = self.issuers(auth.jwt.unwrap_or_default(), &mut owns);
         let open = typed.is_empty() && issuers.is_empty();
         let configured = auth.pepper.map(|at| {
             if at.value.expose().len() < SHORTEST {
@@ -43,7 +45,7 @@ impl Checker<'_> {
                 self.faults.wrong(name.place, &path, message);
             }
             let hash = self.key_hash(&entry.value, place, &path, &pepper, has_pepper);
-            let key = self.key(entry.value, &name.value, &path);
+            let key = self.key(entry.value, &name.value, &path, &mut owns);
             let Some(hash) = hash else { continue };
             match by_hash.entry(hash) {
                 Entry::Vacant(slot) => {
@@ -134,7 +136,7 @@ impl Checker<'_> {
         }
     }
 
-    fn key(&mut self, typed: raw::Key, name: &str, path: &str) -> Key {
+    fn key(&mut self, typed: raw::Key, name: &str, path: &str, owns: &mut Owns) -> Key {
         let models = typed.models.map(|patterns| patterns.iter().filter_map(|at| self.pattern(at, path)).collect());
         let expires = typed.expires.and_then(|at| match at.value.parse::<jiff::Timestamp>() {
             Ok(time) => Some(time),
@@ -149,6 +151,7 @@ impl Checker<'_> {
         });
         let tags =
             typed.tags.unwrap_or_default().0.into_iter().map(|(tag, value)| self.tag(tag, value, path)).collect();
+        let own = self.own(typed.limits, typed.budget, typed.caps, path, owns);
         Key {
             name: KeyName::new(name),
             opaque: typed.opaque.unwrap_or(models.is_none()),
@@ -157,6 +160,7 @@ impl Checker<'_> {
             revoked: typed.revoked.unwrap_or(false),
             expires,
             tags,
+            own,
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use super::Checker;
+use super::quota::Owns;
 use crate::config::error::{Place, quote};
 use crate::config::issuer::{ALGORITHMS, BadAddress, ClaimPath, Issuer, KeySource, fetchable};
 use crate::config::raw::{self, At, Map, OneOrMany};
@@ -21,13 +22,13 @@ const MOST_REFRESH: Duration = Duration::from_secs(24 * 3600);
 const MOST_STALE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Checker<'_> {
-    pub(super) fn issuers(&mut self, typed: Vec<At<raw::Jwt>>) -> Vec<Arc<Issuer>> {
+    pub(super) fn issuers(&mut self, typed: Vec<At<raw::Jwt>>, owns: &mut Owns) -> Vec<Arc<Issuer>> {
         let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         let mut issuers = Vec::with_capacity(typed.len());
         for (index, entry) in typed.into_iter().enumerate() {
             let path = format!("auth.jwt[{index}]");
             let place = entry.place;
-            let Some(issuer) = self.issuer(entry.value, place, &path) else { continue };
+            let Some(issuer) = self.issuer(entry.value, place, &path, owns) else { continue };
             let owner = names.entry(Arc::clone(&issuer.name)).or_insert_with(|| Arc::clone(&issuer.source.issuer));
             if *owner != issuer.source.issuer {
                 let message = format!(
@@ -42,7 +43,7 @@ impl Checker<'_> {
         issuers
     }
 
-    fn issuer(&mut self, typed: raw::Jwt, place: Place, path: &str) -> Option<Issuer> {
+    fn issuer(&mut self, typed: raw::Jwt, place: Place, path: &str, owns: &mut Owns) -> Option<Issuer> {
         // what is missing has been told
         let at = typed.issuer.as_ref()?;
         let name = self.issuer_name(&typed, at, path);
@@ -62,6 +63,7 @@ impl Checker<'_> {
         let models: Option<Vec<Pattern>> =
             typed.models.map(|list| list.iter().filter_map(|at| self.pattern(at, path)).collect());
         let models_claim = typed.models_claim.and_then(|at| self.claim(&at, &format!("{path}.models_claim")));
+        let own = self.own(typed.limits, typed.budget, typed.caps, path, owns);
         let leeway = self.within(typed.leeway, 60, Duration::ZERO, MOST_LEEWAY, &format!("{path}.leeway"));
         let refresh = self.within(typed.refresh, 600, LEAST_REFRESH, MOST_REFRESH, &format!("{path}.refresh"));
         // no shorter than the way to the next refresh
@@ -80,6 +82,7 @@ impl Checker<'_> {
             models,
             models_claim,
             weight: typed.weight.unwrap_or(1),
+            own,
             leeway,
             refresh,
             stale,

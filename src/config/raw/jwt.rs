@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, Map, OneOrMany, Period};
+use super::{At, Caps, KeyBudget, KeyLimits, Map, OneOrMany, Period};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +45,12 @@ pub struct Jwt {
     /// Where calls wait for a provider, callers get turns in this proportion. Default: 1.
     #[schemars(range(min = 1, max = 10_000))]
     pub weight: Option<u32>,
+    /// How much each of its callers may use.
+    pub limits: Option<At<KeyLimits>>,
+    /// What each of its callers may spend: one budget, or a list of them that must all have enough.
+    pub budget: Option<OneOrMany<At<KeyBudget>>>,
+    /// What one call may be at most.
+    pub caps: Option<Caps>,
     /// How far the issuer's clock and ours may be apart. Default: `60s`, at most `5m`.
     pub leeway: Option<At<Period>>,
     /// How often its keys are read again; an unknown one makes that happen at once, every 30 s at most. Default: `10m`.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::secret::Secret;
 use crate::config::units;
-use crate::units::PicoUsdPerToken;
+use crate::units::{NanoUsd, PicoUsdPerToken};
 
 /// A duration as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +27,27 @@ pub struct Percent(pub u8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usd(pub PicoUsdPerToken);
 
+/// US dollars as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dollars(pub NanoUsd);
+
+/// A part of a budget as typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    Share(u8),
+    Usd(NanoUsd),
+}
+
+/// A time over which something is summed up, as typed: hours or days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
 /// A failure that is worth another try, as typed: a word, a status, or a class of statuses.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct RetryWord(pub String);
 
-// === impl Period, Size, Percent, Usd, RetryWord, Secret ===
+// === impl Period, Size, Percent, Usd, Dollars, Allowance, Span, RetryWord, Secret ===
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -62,6 +77,32 @@ impl<'de> Deserialize<'de> for Usd {
     }
 }
 
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        units::dollars(&text).map(Dollars).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Allowance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let read = if text.trim_end().ends_with('%') {
+            units::percent(&text).map(Allowance::Share)
+        } else {
+            units::dollars(&text).map(Allowance::Usd)
+        };
+        read.map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        units::span(&text).map(Span).map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Secret::new)
@@ -88,6 +129,9 @@ inline_schema!(Period, "Period", {"type": ["string", "integer"], "format": "dura
 inline_schema!(Size, "Size", {"type": ["string", "integer"], "format": "size"});
 inline_schema!(Percent, "Percent", {"type": ["string", "integer"], "format": "percentage"});
 inline_schema!(Usd, "Usd", {"type": ["string", "number"], "format": "price"});
+inline_schema!(Dollars, "Dollars", {"type": ["string", "number"], "format": "dollars"});
+inline_schema!(Allowance, "Allowance", {"type": ["string", "number"], "format": "allowance"});
+inline_schema!(Span, "Span", {"type": "string", "format": "span"});
 inline_schema!(RetryWord, "RetryWord", {
     "type": ["string", "integer"],
     "pattern": "^(connect|timeout|broken|[45][0-9][0-9]|[45]xx)$",

@@ -56,6 +56,7 @@ pub fn caller(claims: &Members<'_>, issuer: &Issuer, now: Timestamp) -> Result<K
         revoked: false,
         expires: Some(expires),
         tags,
+        own: issuer.own.clone(),
     })
 }
 

@@ -35,8 +35,17 @@ pub(super) fn issuer() -> Issuer {
 }
 
 pub(super) fn key_named(name: &str) -> Key {
-    let (models, tags) = (None, Vec::new());
-    Key { name: crate::id::KeyName::new(name), models, opaque: true, weight: 1, revoked: false, expires: None, tags }
+    let (models, tags, own) = (None, Vec::new(), None);
+    Key {
+        name: crate::id::KeyName::new(name),
+        models,
+        opaque: true,
+        weight: 1,
+        revoked: false,
+        expires: None,
+        tags,
+        own,
+    }
 }
 
 /// Issuers whose keys are known, and that cannot be asked.
