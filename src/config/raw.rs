@@ -9,6 +9,7 @@ mod provider;
 mod quota;
 mod route;
 mod routing;
+mod stored;
 mod values;
 
 use schemars::{JsonSchema, Schema, json_schema};
@@ -26,6 +27,7 @@ pub use route::{Route, RouteMatch};
 pub use routing::{
     Affinity, Breaker, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target, Timeouts,
 };
+pub use stored::KeyWords;
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 
 /// Tollgate's configuration file.
@@ -178,7 +180,7 @@ pub struct Opaque {
     pub provider: Option<At<String>>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// Shown in logs and metrics.
@@ -213,10 +215,12 @@ pub struct Key {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Secret that key hashes are made with, at least 16 characters. Default: a random one per process, which is enough for
-    /// `key` but not for `hash`.
+    /// `key` but not for `hash`, nor for keys that are made while running.
     pub pepper: Option<At<Secret>>,
     /// Wrong keys from one address in a minute before it gets 429. Default: 60. `0`: no limit.
     pub failures_per_minute: Option<u32>,
+    /// How long keys that were made while running (`tollgate keys new`) go on to be taken while the store cannot be read. Default: `1h`.
+    pub keys_stale: Option<At<Period>>,
     /// Who issues JSON Web Tokens that are taken in the place of a key, and what their claims mean.
     pub jwt: Option<Vec<At<Jwt>>>,
 }
@@ -224,6 +228,11 @@ pub struct Auth {
 /// The JSON Schema of the file (2020-12).
 pub fn schema() -> Schema {
     schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>()
+}
+
+/// The same for a key that is made while running. Its definitions are those of the whole.
+pub(super) fn key_words_schema() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<KeyWords>()
 }
 
 /// The same for what a key may use, alone. Its definitions are those of the whole.

@@ -18,6 +18,7 @@ const LATER: [(&str, &[&str]); 2] =
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
 static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());
+static KEY_WORDS: LazyLock<Json> = LazyLock::new(|| raw::key_words_schema().to_value());
 
 /// Replaces `${..}` everywhere. A variable named in a provider's `required_env` may be missing: its value then counts as not
 /// written.
@@ -49,6 +50,12 @@ pub(super) fn fit(root: &mut Node, faults: &mut Faults) -> bool {
 pub(super) fn fit_key_terms(root: &mut Node, faults: &mut Faults) -> bool {
     let mut walk = Walk { faults };
     walk.node(root, &KEY_TERMS, "key", "Key") == Fit::Keep
+}
+
+/// The same for all that a key may do.
+pub(super) fn fit_key_words(root: &mut Node, faults: &mut Faults) -> bool {
+    let mut walk = Walk { faults };
+    walk.node(root, &KEY_WORDS, "key", "Key") == Fit::Keep
 }
 
 fn required_env(provider: &Node) -> Vec<String> {

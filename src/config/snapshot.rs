@@ -346,10 +346,14 @@ pub struct Timeouts {
 pub struct Keys {
     /// HMAC-SHA256 key for the hashes.
     pub pepper: Secret,
+    /// It stands in the file: what was hashed with it is found again after a restart.
+    pub lasting: bool,
     pub by_hash: HashMap<[u8; 32], Arc<Key>>,
     /// Whose tokens are taken in the place of a key.
     pub issuers: Vec<Arc<Issuer>>,
-    /// Neither a key nor an issuer is configured: every caller is let in, and only loopback is listened on.
+    /// How old what is known of keys that were made while running may be.
+    pub stale: Duration,
+    /// Neither a key nor an issuer nor a pepper is configured: every caller is let in, and only loopback is listened on.
     pub open: bool,
     /// Wrong keys from one address in a minute before it gets 429; 0: no limit.
     pub failures_per_minute: u32,

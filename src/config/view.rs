@@ -93,6 +93,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "auth": {
             "pepper": seal(keys.pepper.expose()),
             "failures_per_minute": keys.failures_per_minute,
+            "keys_stale": show_duration(keys.stale),
             "jwt": keys.issuers.iter().map(|entry| issuer(entry)).collect::<Vec<_>>(),
         },
     });

@@ -2,6 +2,7 @@
 
 pub mod db;
 pub mod entry;
+pub mod keys;
 mod ledger;
 pub mod query;
 
