@@ -6,8 +6,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use pingora_proxy::HttpProxy;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
+use crate::config::keyring::Keyring;
 use crate::config::snapshot::{AccessLog, Snapshot};
 use crate::config::watch::Live;
 use crate::filter::auth::Failures;
@@ -99,6 +100,8 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         buffered: Arc::new(Buffered::default()),
         failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
         issuers: Issuers::default(),
+        keyring: Keyring::default(),
+        key_table: OnceLock::new(),
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
         tracks: Tracks::default(),

@@ -1,7 +1,7 @@
 //! The shell: Pingora's phases, in the order in which a request meets them. Each phase says what happens; how is in the module it names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,11 +19,13 @@ use super::opaque::{self, Plan, Refusal};
 use super::router::{self, Route};
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
+use crate::config::keyring::Keyring;
 use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
-use crate::filter::auth::{self, Caller, Failures};
+use crate::filter::auth::{self, Caller, Failures, Known};
 use crate::filter::jwt::Issuers;
 use crate::id::RequestId;
+use crate::store::keys::KeyTable;
 use crate::telemetry::{AccessWriter, Metrics, record};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
@@ -37,6 +39,10 @@ pub struct Shared {
     pub buffered: Arc<Buffered>,
     pub failures: ArcSwap<Failures>,
     pub issuers: Issuers,
+    /// Keys that were made while running.
+    pub keyring: Keyring,
+    /// Where they are kept, once that is open.
+    pub key_table: OnceLock<KeyTable>,
     pub upstreams: Upstreams,
     pub credentials: Credentials,
     pub tracks: Tracks,
@@ -136,8 +142,8 @@ impl Gateway {
     async fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
         let snapshot = &call.snapshot;
         let (failures, headers) = (self.shared.failures.load_full(), &session.req_header().headers);
-        let (keys, issuers) = (&snapshot.keys, &self.shared.issuers);
-        match auth::caller(keys, issuers, &failures, headers, call.client, jiff::Timestamp::now).await {
+        let known = Known { keys: &snapshot.keys, keyring: &self.shared.keyring, issuers: &self.shared.issuers };
+        match auth::caller(&known, &failures, headers, call.client, jiff::Timestamp::now).await {
             Ok(Caller::Key(key)) => {
                 call.key = Some(key);
                 Ok(())
