@@ -139,6 +139,18 @@ impl Issuers {
         if let Some(key) = self.seen(&print, issuers, header, now) {
             return Ok(key);
         }
+        // seldom, and large: the futures of calls need no room for it
+        Box::pin(self.first_seen(print, issuers, header, token, now)).await
+    }
+
+    async fn first_seen(
+        &self,
+        print: Fingerprint,
+        issuers: &[Arc<Issuer>],
+        header: Option<&HeaderName>,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Key>, Refusal> {
         let parts = Parts::cut(token)?;
         let (head, claims) = (parts.header()?, parts.claims()?);
         let maker =

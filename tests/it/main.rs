@@ -9,6 +9,7 @@ mod errors;
 mod explain;
 mod front_door;
 mod jwt;
+mod keys;
 mod life;
 mod limits;
 mod metrics;
