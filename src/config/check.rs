@@ -3,7 +3,7 @@
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
 //! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `issuer` (whose tokens are taken), `quota` (limits, budgets),
-//! `pem` (files).
+//! `store`, `pem` (files).
 
 mod access;
 mod address;
@@ -21,6 +21,7 @@ mod provider;
 mod proxy;
 mod quota;
 mod rule;
+mod store;
 mod target;
 
 use std::collections::{BTreeMap, HashMap};
@@ -163,6 +164,7 @@ impl Checker<'_> {
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
+        let store = Arc::new(self.store(config.store));
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         let quotas = self.quotas(config.limits.unwrap_or_default(), config.budgets.unwrap_or_default(), &order);
         Snapshot {
@@ -181,6 +183,7 @@ impl Checker<'_> {
             rules,
             strict,
             on_loss,
+            store,
             keys,
             quotas: Arc::new(quotas),
         }

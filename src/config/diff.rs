@@ -33,7 +33,7 @@ pub enum Kind {
 #[serde(rename_all = "lowercase")]
 pub enum TakesEffect {
     Now,
-    /// Sockets, threads and logs are set up once.
+    /// Sockets, threads, logs and the store are set up once.
     Restart,
 }
 
@@ -114,7 +114,9 @@ fn takes_effect(path: &[&str]) -> TakesEffect {
     match path {
         // A renewed or moved certificate is picked up while running; whether there is TLS at all is not.
         ["listen", _, "tls", "cert" | "key"] => TakesEffect::Now,
-        ["listen" | "log", ..] | ["admin", "listen"] | ["server", "threads" | "upgrade_socket"] => TakesEffect::Restart,
+        ["listen" | "log" | "store", ..] | ["admin", "listen"] | ["server", "threads" | "upgrade_socket"] => {
+            TakesEffect::Restart
+        }
         [..] => TakesEffect::Now,
     }
 }

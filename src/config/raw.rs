@@ -9,6 +9,7 @@ mod provider;
 mod quota;
 mod route;
 mod routing;
+mod store;
 mod stored;
 mod values;
 
@@ -27,6 +28,7 @@ pub use route::{Route, RouteMatch};
 pub use routing::{
     Affinity, Breaker, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Price, Retry, Strategy, Target, Timeouts,
 };
+pub use store::{Store, StoreDurability};
 pub use stored::KeyWords;
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 
@@ -63,6 +65,9 @@ pub struct Config {
     /// What happens when a call is translated for a provider that cannot be told all of it; a model may have its own.
     /// Default: `report`.
     pub on_loss: Option<OnLoss>,
+    /// Where it is written down what calls cost: `sqlite:FILE`, `postgres://..`, `redis://..` (for the counters), `off`, or
+    /// `{ledger, counters, ..}`. Read at the start. Default: `off`.
+    pub store: Option<At<Store>>,
     /// The virtual keys that clients show. Without any, and without `auth.jwt`, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.

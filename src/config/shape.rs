@@ -13,8 +13,7 @@ use super::tree::{Node, Origin, Text, Value};
 use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
-const LATER: [(&str, &[&str]); 2] =
-    [("Config", &["store", "prices", "mcp", "metering", "filters"]), ("Key", &["tools"])];
+const LATER: [(&str, &[&str]); 2] = [("Config", &["prices", "mcp", "metering", "filters"]), ("Key", &["tools"])];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
 static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());

@@ -16,6 +16,7 @@ use super::issuer::Issuer;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::quota;
 use super::secret::Secret;
+use super::store::StoreConfig;
 use crate::dialect::{Manners, Operation};
 use crate::id::{KeyName, ModelName, ProviderName};
 
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub strict: bool,
     /// For models that are not listed.
     pub on_loss: OnLoss,
+    /// What was opened at the start stays open: a change takes effect at the next one.
+    pub store: Arc<StoreConfig>,
     pub keys: Keys,
     /// Limits and budgets, but for those written on a key.
     pub quotas: Arc<quota::Rules>,

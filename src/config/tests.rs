@@ -9,6 +9,7 @@ mod errors;
 mod models;
 mod providers;
 mod rules;
+mod store;
 
 fn environment() -> Environment {
     Environment::of([("OPENAI_API_KEY", "sk-canary-openai"), ("CI_KEY", "canary-ci-key-0123456789"), ("EMPTY", "")])

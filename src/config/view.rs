@@ -17,6 +17,7 @@ use super::snapshot::{
     AccessLog, AuthScheme, AwsSource, BaseUrl, Entra, EntraProof, EntraSource, Google, HttpVersion, Key, Keys,
     Listener, LogFormat, Offer, Pattern, Provider, Server, Snapshot, StreamUsage,
 };
+use super::store::{Counters, Durability, LedgerPlace, StoreConfig};
 use super::units::show_duration;
 use crate::dialect::{Manners, Operation, ThinkingForm};
 use routing::{admission, breaker, loss, model, pool, retry, timeouts};
@@ -58,6 +59,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         rules,
         strict,
         on_loss,
+        store,
         keys,
         quotas,
     } = snapshot;
@@ -89,6 +91,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "routes": rules.iter().map(rule).collect::<Vec<_>>(),
         "strict": strict,
         "on_loss": loss(*on_loss),
+        "store": place(store, seal),
         "keys": virtual_keys(keys, seal),
         "auth": {
             "pepper": seal(keys.pepper.expose()),
@@ -101,6 +104,29 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         members.extend(quota::quotas(quotas));
     }
     shown
+}
+
+fn place(store: &StoreConfig, seal: Seal<'_>) -> Json {
+    let StoreConfig { ledger, counters, journal, journal_limit, durability, keep } = store;
+    json!({
+        "ledger": match ledger {
+            LedgerPlace::Off => Json::from("off"),
+            LedgerPlace::Sqlite(path) => Json::from(format!("sqlite:{}", path.display())),
+            LedgerPlace::Postgres(url) => seal(url.expose()),
+        },
+        "counters": match counters {
+            Counters::Local => Json::from("local"),
+            Counters::Redis(url) => seal(url.expose()),
+            Counters::RedisCluster(urls) => urls.iter().map(|url| seal(url.expose())).collect(),
+        },
+        "journal": journal.display().to_string(),
+        "journal_limit": journal_limit,
+        "durability": match durability {
+            Durability::Process => "process",
+            Durability::Disk => "disk",
+        },
+        "keep": format!("{}d", keep.as_secs() / 86_400),
+    })
 }
 
 fn rule(rule: &Rule) -> Json {

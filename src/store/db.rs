@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlSafeStr};
@@ -48,8 +48,10 @@ pub enum Db {
 pub enum StoreError {
     /// There is no ledger (`store: off`).
     Off,
-    /// For the log and for the operator; holds no secret.
+    /// For now. The text is for the log and for the operator, and holds no secret.
     Unavailable(String),
+    /// As it is configured it cannot work: no such folder, no such database, a wrong password.
+    Refused(String),
     /// No answer in time.
     Timeout,
 }
@@ -96,7 +98,7 @@ impl Db {
             .append(true)
             .mode(0o640)
             .open(path)
-            .map_err(|error| StoreError::Unavailable(format!("{shown} cannot be opened: {error}")))?;
+            .map_err(|error| StoreError::Refused(format!("{shown} cannot be opened: {error}")))?;
         let synchronous = match durability {
             Durability::Process => SqliteSynchronous::Normal,
             Durability::Disk => SqliteSynchronous::Full,
@@ -121,7 +123,7 @@ impl Db {
 
     fn postgres(url: &Secret) -> Result<Db, StoreError> {
         let options = PgConnectOptions::from_str(url.expose())
-            .map_err(|_| StoreError::Unavailable("the URL of the database cannot be read".to_owned()))?
+            .map_err(|_| StoreError::Refused("the URL of the database cannot be read".to_owned()))?
             .application_name("tollgate")
             .options([("statement_timeout", STATEMENT_TIMEOUT)])
             .disable_statement_logging();
@@ -145,7 +147,10 @@ impl Db {
                 let mut connection = pool.acquire().await?;
                 migrator.run_direct(None, &mut *connection, false).await
             });
-            done.map_err(|error| StoreError::Unavailable(plain(&error.to_string())))
+            done.map_err(|error| match error {
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error),
+                other => StoreError::Refused(plain(&other.to_string())),
+            })
         };
         match run().await {
             Ok(()) => Ok(()),
@@ -178,7 +183,31 @@ impl fmt::Debug for Db {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        StoreError::Unavailable(plain(&error.to_string()))
+        let text = plain(&error.to_string());
+        if is_away(&error) { StoreError::Unavailable(text) } else { StoreError::Refused(text) }
+    }
+}
+
+/// Whether it may be otherwise a moment later.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => match error.code() {
+            // SQLite's primary codes: busy, locked, no memory, an input or output that failed, full
+            Some(code) if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() => {
+                code.parse::<i64>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13))
+            }
+            // PostgreSQL's classes: connection, transaction, resources, intervention of an operator (starting, stopping), system
+            Some(code) => ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class)),
+            None => false,
+        },
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        _ => false,
     }
 }
 
@@ -187,6 +216,7 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Off => f.write_str("there is no ledger: write \"store: sqlite:tollgate.db\""),
             StoreError::Unavailable(why) => write!(f, "the ledger is not available: {why}"),
+            StoreError::Refused(why) => write!(f, "the ledger cannot be used: {why}"),
             StoreError::Timeout => f.write_str("the ledger did not answer in time"),
         }
     }

@@ -7,16 +7,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
+
 use super::db::{Db, StoreError};
 use super::entry::{Entry, Reservation, StoredEntry};
-use super::query::{Period, Spending, UsageQuery, UsageRow};
+use super::journal::Journal;
+use super::query::{Format, Period, Spending, UsageQuery, UsageRow};
+use super::stored::{self, Pages};
+use super::writer::{Shared, Trouble, Tuning, Writer};
+use super::{export, report};
 use crate::config::store::StoreConfig;
+
+/// A question waits no longer for its answer.
+const READ: Duration = Duration::from_secs(30);
+/// Rows read at once.
+const PAGE: u32 = 1000;
 
 #[derive(Clone)]
 pub struct Ledger(Option<Arc<Inner>>);
 
 struct Inner {
     db: Db,
+    journal: Arc<Journal>,
+    shared: Arc<Shared>,
 }
 
 /// Nothing could be written down. What follows is the gateway's choice.
@@ -61,8 +74,26 @@ impl Ledger {
 
     /// Opens the journal, recovers what dead processes left, and starts the writer on this runtime. An error means that nothing could be kept.
     /// A database that is only away for now is none: the journal takes everything until it is back.
-    pub async fn open(_config: &StoreConfig) -> Result<Ledger, StoreError> {
-        Err(StoreError::Off)
+    pub async fn open(config: &StoreConfig) -> Result<Ledger, StoreError> {
+        Ledger::open_tuned(config, Tuning::default()).await
+    }
+
+    pub(super) async fn open_tuned(config: &StoreConfig, tuning: Tuning) -> Result<Ledger, StoreError> {
+        let Some(db) = Db::new(&config.ledger, config.durability)? else { return Ok(Ledger::off()) };
+        let journal = Journal::open(&config.journal, config.journal_limit, tuning.segment_size, config.durability);
+        let journal = Arc::new(journal.map_err(|error| {
+            StoreError::Refused(format!("the journal {} cannot be written: {error}", config.journal.display()))
+        })?);
+        let shared = Arc::new(Shared::new());
+        let mut writer = Writer::new(db.clone(), Arc::clone(&journal), Arc::clone(&shared), config.keep, tuning);
+        writer.prepare().await?;
+        tokio::spawn(writer.run());
+        Ok(Ledger(Some(Arc::new(Inner { db, journal, shared }))))
+    }
+
+    #[cfg(test)]
+    pub(super) fn journal(&self) -> std::sync::Weak<Journal> {
+        self.0.as_ref().map(|inner| Arc::downgrade(&inner.journal)).unwrap_or_default()
     }
 
     pub fn is_off(&self) -> bool {
@@ -76,39 +107,89 @@ impl Ledger {
 
     /// Once this returns, the attempt is in the ledger, whatever becomes of this process. Blocks for one write (some microseconds); with
     /// `durability: disk` for the disk.
-    pub fn reserve(&self, _reservation: &Reservation) -> Result<(), Unavailable> {
-        Ok(())
+    pub fn reserve(&self, reservation: &Reservation) -> Result<(), Unavailable> {
+        self.0.as_ref().map_or(Ok(()), |inner| inner.journal.reserve(reservation))
     }
 
     /// The end of an attempt that was reserved. The same entry twice is one row. Cannot fail: what the journal does not take waits in memory.
-    pub fn settle(&self, _entry: Entry) {}
+    pub fn settle(&self, entry: Entry) {
+        let Some(Inner { journal, shared, .. }) = self.0.as_deref() else { return };
+        match journal.settle(&entry) {
+            Ok(()) => shared.appended(),
+            Err(_) => shared.spill(entry),
+        }
+    }
 
     pub fn health(&self) -> Health {
-        Health::default()
+        let Some(Inner { journal, shared, .. }) = self.0.as_deref() else { return Health::default() };
+        let Trouble { error, since } = shared.trouble();
+        let broken = journal.is_broken().then(|| Unavailable::Disk.to_string());
+        Health {
+            behind: shared.behind(),
+            oldest: since.map(|since| since.elapsed()),
+            open: shared.open(),
+            journal_bytes: journal.bytes(),
+            in_memory: shared.in_memory(),
+            lost: shared.lost(),
+            orphans: shared.orphans(),
+            error: broken.or(error),
+        }
     }
 
     /// Wait until all that was settled so far is in the database. `false`: not within `deadline`.
-    pub async fn flush(&self, _deadline: Duration) -> bool {
-        true
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        let Some(Inner { journal, shared, .. }) = self.0.as_deref() else { return true };
+        let all = journal.written();
+        let mut progress = shared.hurry();
+        let written = progress.wait_for(|reached| *reached >= all);
+        matches!(tokio::time::timeout(deadline, written).await, Ok(Ok(_))) && shared.in_memory() == 0
     }
 
-    pub async fn spent(&self, _period: &Period) -> Result<Spending, StoreError> {
-        Err(StoreError::Off)
+    pub async fn spent(&self, period: &Period) -> Result<Spending, StoreError> {
+        in_time(report::spent(self.there()?, period)).await
     }
 
-    pub async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        Err(StoreError::Off)
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        in_time(report::usage(self.there()?, query)).await
     }
 
     /// All attempts of calls with this id, the oldest first, with the rates they were priced with.
-    pub async fn call(&self, _id: &str) -> Result<Vec<StoredEntry>, StoreError> {
-        Err(StoreError::Off)
+    pub async fn call(&self, id: &str) -> Result<Vec<StoredEntry>, StoreError> {
+        in_time(stored::call(self.there()?, id)).await
     }
+
+    /// All rows of a period, a page at a time: to be priced again, or to be looked through.
+    pub fn pages(&self, period: Period) -> Result<Pages, StoreError> {
+        Ok(Pages::new(self.there()?.clone(), period, PAGE))
+    }
+
+    /// The same as text, a piece per page. What it holds in memory does not grow with the period.
+    pub fn export(
+        &self,
+        period: Period,
+        format: Format,
+    ) -> Result<impl Stream<Item = Result<String, StoreError>> + Send + use<>, StoreError> {
+        Ok(export::export(self.pages(period)?, format))
+    }
+
+    fn there(&self) -> Result<&Db, StoreError> {
+        self.db().ok_or(StoreError::Off)
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(READ, asked).await.unwrap_or(Err(StoreError::Timeout))
 }
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_off() { "Ledger(off)" } else { "Ledger" })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
 

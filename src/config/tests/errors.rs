@@ -26,7 +26,7 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
     let cases = [
         with("modles: {}"),
         with("xyzzy: 1"),
-        with("store: sqlite:x"),
+        with("mcp: {}"),
         bare("providers: {openai: {api_key: x, apikey: y, region: eu}}"),
         bare("models: {m: {targets: [], strategy: cost}}\nproviders: {ollama: }"),
         bare("- a\n- b\n"),
