@@ -27,7 +27,7 @@ use serde_json::Value;
 /// Commands that a bash block may begin a line with, and that are programs of others.
 const AGENTS: [&str; 2] = ["claude", "codex"];
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -35,6 +35,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/configuration.md",
     "docs/fidelity.md",
     "docs/ledger.md",
+    "docs/identity.md",
     "docs/operations.md",
     "docs/security.md",
 ];

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
+
 use super::{complain, files};
 use crate::config::{self, Environment, Secret};
 
@@ -52,15 +54,24 @@ impl Admin {
     }
 
     pub fn get(&self, path: &str) -> Result<Answer, ExitCode> {
-        self.ask(reqwest::Method::GET, path, Vec::new())
+        self.known(self.ask(reqwest::Method::GET, path, Vec::new())?)
     }
 
     pub fn post(&self, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
-        self.ask(reqwest::Method::POST, path, body)
+        self.known(self.ask(reqwest::Method::POST, path, body)?)
     }
 
-    /// `Err`: there was no answer, or none that says anything, and why has been said.
-    fn ask(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
+    /// A path that every gateway of this version has.
+    fn known(&self, answer: Answer) -> Result<Answer, ExitCode> {
+        if answer.status != 404 {
+            return Ok(answer);
+        }
+        eprintln!("tollgate: {}: it does not know this question: it is another version, or no Tollgate", self.address);
+        Err(ExitCode::from(UNREACHED))
+    }
+
+    /// `Err`: there was no answer, or the token was refused, and that has been said.
+    pub fn ask(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let asked = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
             runtime.block_on(async {
@@ -72,18 +83,23 @@ impl Admin {
             eprintln!("tollgate: no gateway could be asked at {}: {why}", self.address);
             ExitCode::from(UNREACHED)
         })?;
-        let problem = match answer.status {
-            401 => "it does not take this admin token: that of the running gateway is needed",
-            404 => "it does not know this question: it is another version, or no Tollgate",
-            _ => return Ok(answer),
-        };
-        eprintln!("tollgate: {}: {problem}", self.address);
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        eprintln!(
+            "tollgate: {}: it does not take this admin token: that of the running gateway is needed",
+            self.address
+        );
         Err(ExitCode::from(UNREACHED))
     }
 
     async fn exchange(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> reqwest::Result<Answer> {
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
         let mut request = client.request(method, format!("http://{}{path}", self.address)).body(body);
+        // for the audit, as far as it is known
+        if let Some(user) = std::env::var("USER").ok().and_then(|user| HeaderValue::try_from(user).ok()) {
+            request = request.header("x-tollgate-actor", user);
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }

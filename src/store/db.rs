@@ -19,7 +19,8 @@ use crate::config::store::{Durability, LedgerPlace};
 
 /// Forward only, and only ever adding: an older program must go on with a newer database, or an update could not be taken back. A file that
 /// was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "ledger", include_str!("migrations/0001_ledger.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "ledger", include_str!("migrations/0001_ledger.sql")), (2, "keys", include_str!("migrations/0002_keys.sql"))];
 
 /// How long a statement waits for another's lock on SQLite.
 const BUSY: Duration = Duration::from_secs(5);

@@ -9,6 +9,8 @@ mod dialects;
 mod errors;
 mod explain;
 mod front_door;
+mod jwt;
+mod keys;
 mod ledger;
 mod life;
 mod limits;

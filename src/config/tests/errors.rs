@@ -128,6 +128,20 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         with(
             "breaker: {failures: -1, cooldown: 0, probes: 0, rate: {percent: 0%, window: 0}}\nmodels: {m: {target: openai/x, breaker: of}}",
         ),
+        with("auth: {jwt: [{audience: a}, {issuer: https://a.example}, {issuer: https://a.example, audience: []}]}"),
+        with("auth: {jwt: [{issuer: https://a.example, audience: a, algorithms: [HS256, none, RS265]}]}"),
+        with("auth: {jwt: [{issuer: house, audience: a}, {issuer: http://a.example, audience: a}]}"),
+        with("auth: {jwt: [{issuer: house, name: \"a b\", audience: a, jwks_url: \"https://u:canary@a.example/k\"}]}"),
+        with("auth: {jwt: [{issuer: https://a.example/1, audience: a}, {issuer: https://a.example/2, audience: a}]}"),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, claims: {team: a..b, \"x y\": sub}, tags: {team: a}, caller: \"\", required: {sub: []}, header: authorization}]}",
+        ),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, leeway: 1h, refresh: 1s, stale: 1m, algorithms: []}]}",
+        ),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, claims: {team: sub}, tags: {team: a}}]}\nkeys: [{name: \"a.example:ada\", key: 0123456789abcdef}]",
+        ),
         provider("{kind: vllm, endpoints: []}"),
         provider("{kind: vllm, endpoints: [canary, \"https://u:canary@h\", ftp://h]}"),
         provider("{kind: vllm, endpoints: [http://a:1, https://b:1, http://c:1/v2, http://a:1/v1]}"),

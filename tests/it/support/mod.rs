@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod raw;
 pub mod scripted;
+pub mod tokens;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
