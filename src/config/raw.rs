@@ -39,7 +39,7 @@ pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Data port: where clients send their requests. `address:port`, or `{address, tls}`, or a list of those. Default:
-    /// `127.0.0.1:4000`. Without `keys` and `auth.jwt`, only loopback addresses are allowed.
+    /// `127.0.0.1:4000`. Without `keys`, `auth.jwt` and `auth.pepper`, only loopback addresses are allowed.
     pub listen: Option<OneOrMany<At<Listener>>>,
     /// Admin port: `/metrics`, `/healthz`, `/readyz` and `/api/*`. `off`, or `{listen, token}`.
     pub admin: Option<At<Admin>>,
@@ -72,7 +72,7 @@ pub struct Config {
     /// Where it is written down what calls cost: `sqlite:FILE`, `postgres://..`, `redis://..` (for the counters), `off`, or
     /// `{ledger, counters, ..}`. Read at the start. Default: `off`.
     pub store: Option<At<Store>>,
-    /// The virtual keys that clients show. Without any, and without `auth.jwt`, everybody on this machine is let in (loopback only).
+    /// The virtual keys that clients show. Without any, and without `auth.jwt` and `auth.pepper`, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.
     pub auth: Option<Auth>,

@@ -270,6 +270,20 @@ async fn without_a_pepper_or_a_store_it_is_said_what_is_missing() {
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_keys_of_the_file_serve_and_of_others_nothing_is_said() {
+    let (upstream, folder) = (upstream().await, tempfile::tempdir().expect("a temporary folder"));
+    let yaml = yaml(&upstream, &folder.path().join("keys.db"));
+    let nowhere = format!("postgres://tollgate@127.0.0.1:{}/nowhere", crate::support::free_port());
+    let line = yaml.lines().find(|line| line.starts_with("store:")).expect("a store").to_owned();
+    let gateway = Gateway::start(&yaml.replace(&line, &format!("store: \"{nowhere}\"")), &[]).await;
+    assert_eq!(status(&gateway, KEY).await, 200);
+    let known = tollgate::config::keys::generate();
+    assert_eq!(call(&gateway, &client(), known.expose(), "gpt-4o").await, (503, json!("keys_unavailable")));
+    let (status, told) = ask(&gateway, Method::POST, "/api/keys", json!({"name": "a"})).await;
+    assert!(status == 501 || status == 503, "{status}: {told}");
+}
+
+#[tokio::test]
 async fn the_audit_tells_who_did_what_and_no_secret() {
     let upstream = upstream().await;
     let (gateway, _folder) = gateway(&upstream).await;
