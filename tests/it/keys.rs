@@ -18,7 +18,7 @@ fn yaml(upstream: &Upstream, store: &Path) -> String {
         "listen: LISTEN\nadmin: {{listen: \"ADMIN\", token: {TOKEN}}}\nstore: \"sqlite:{}\"\n\
          auth: {{pepper: {PEPPER}, failures_per_minute: 0}}\nkeys: [{{name: test, key: {KEY}}}]\n\
          providers:\n  up: {{kind: openai, base_url: \"http://{}/v1\", api_key: {UPSTREAM_KEY}}}\n\
-         models:\n  gpt-4o-mini: up/gpt-4o-mini\n  gpt-4o: up/gpt-4o\n",
+         models:\n  gpt-4o-mini: {{target: up/gpt-4o-mini, price: {{input: 0.15, output: 0.6}}}}\n  gpt-4o: {{target: up/gpt-4o, price: {{input: 2.5, output: 10}}}}\n",
         store.display(),
         upstream.address
     )

@@ -18,6 +18,7 @@ mod metrics;
 mod opaque;
 mod overload;
 mod pools;
+mod replicas;
 mod resume;
 mod routing;
 mod slow_clients;

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod raw;
+pub mod redis;
 pub mod scripted;
 pub mod tokens;
 
