@@ -28,7 +28,7 @@ limits:
   - {rpm: 8}
 budgets:
   - {match: {team: search}, usd: 9, per: week, zone: Europe/Berlin}
-  - {match: {team: \"*\", provider: openai, model: "o*"}, usd: 10, per: lifetime, shadow: true}
+  - {match: {team: \"*\", provider: openai, model: \"o*\"}, usd: 10, per: lifetime, shadow: true}
 ";
 
 #[test]
