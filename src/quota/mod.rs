@@ -284,7 +284,7 @@ impl Inner {
             Took::Taken(slip) => slip,
             Took::No(no) => return Err(Refused::by(rule, &counter.subject_text(rule), amount, no)),
             // the only thing here that waits, and so not part of every call's future
-            Took::Ask => match Box::pin(redis::worker::wait(self, &counter, rule, amount)).await {
+            Took::Ask => match Box::pin(redis::worker::wait(self, &counter, rule, amount, &mut claim.deadline)).await {
                 Ok(slip) => slip,
                 Err(no) => return Err(Refused::by(rule, &counter.subject_text(rule), amount, no)),
             },
@@ -308,7 +308,9 @@ impl Inner {
             match counter.take(rule, want, now, self.link(counter)) {
                 Took::Taken(slip) => slip,
                 Took::No(refused) => return Err(no(refused)),
-                Took::Ask => Box::pin(redis::worker::wait(self, counter, rule, want)).await.map_err(no)?,
+                Took::Ask => {
+                    Box::pin(redis::worker::wait(self, counter, rule, want, &mut claim.deadline)).await.map_err(no)?
+                }
             }
         } else {
             counter.force(want, now)
