@@ -36,7 +36,7 @@ fn snapshot() -> Snapshot {
 }
 
 fn call(quotas: &Quotas, snapshot: &Snapshot, who: &Who<'_>) {
-    let want = Want { tokens: Tokens(1_000) };
+    let want = Want { input: Tokens(500), output: Some(Tokens(500)) };
     let attempt = Attempt { provider: "a", tokens: Tokens(1_000), cost: Some(NanoUsd(10_000)) };
     let call = quotas.admit_call(&snapshot.quotas, who, want).now_or_never().expect("at once").expect("enough");
     let cost = quotas.admit_attempt(&snapshot.quotas, who, attempt).now_or_never().expect("at once").expect("enough");

@@ -120,7 +120,8 @@ pub async fn admit(
     }
     let info = plan.targets.first().map(|target| target.info).unwrap_or_default();
     let most = route::most(question.inquiry.operation, &envelope.body, info);
-    let want = Want { tokens: tokens(&most), input: input(&most) };
+    let output = most.asked.map(|asked| Tokens(asked.0.saturating_mul(u64::from(most.choices))));
+    let want = Want { input: tokens_of(most.input.0), output };
     let held = shared.quotas.admit_call(&call.snapshot.quotas, &who(call), want).await;
     call.limit_fields = limit_fields(&shared.quotas.standing(&call.snapshot.quotas, &who(call)));
     held.map(Some).map_err(|refused| told(shared, &refused))
@@ -379,11 +380,7 @@ async fn hold(
 /// Of a call, for limits: what comes and what is likely to.
 fn tokens(most: &Most) -> Tokens {
     let output = most.asked.unwrap_or(Tokens(most.output.0.min(USUAL_OUTPUT)));
-    Tokens(input(most).0.saturating_add(output.0.saturating_mul(u64::from(most.choices))))
-}
-
-fn input(most: &Most) -> Tokens {
-    tokens_of(most.input.0)
+    Tokens(tokens_of(most.input.0).0.saturating_add(output.0.saturating_mul(u64::from(most.choices))))
 }
 
 fn worst(most: &Most, service_tier: ServiceTier) -> Worst {

@@ -45,6 +45,8 @@ pub use crate::config::quota::Who;
 
 /// Events that wait to be fetched; more are lost, and counted.
 const EVENTS: usize = 1024;
+/// Tokens of an answer whose length the request leaves open.
+const USUAL_OUTPUT: i64 = 1_000;
 /// How often counters that have nothing to remember are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -76,11 +78,9 @@ pub enum Where {
 /// What a call may use at most, estimated.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
-    /// Input, and output as far as is asked for. What is more than a limit lets through at once counts as all of it, and is settled later: clients
-    /// ask for far more output than they get.
-    pub tokens: Tokens,
-    /// Of that, the input, which is what it is.
     pub input: Tokens,
+    /// As much of it as the request allows; `None`: it says nothing.
+    pub output: Option<Tokens>,
 }
 
 /// One try at one provider.
@@ -102,6 +102,21 @@ pub struct Event {
     pub spent: NanoUsd,
     pub ceiling: NanoUsd,
     pub resets_at: Option<Timestamp>,
+}
+
+// === impl Want ===
+
+impl Want {
+    /// What is held of a limit. More output than the limit lets through at once counts as all of it: clients ask for far more than they get, and
+    /// what is used is settled at the end. Where a request says nothing, a tenth of the limit is held at most.
+    fn within(self, limit: i64) -> i64 {
+        let number = |tokens: Tokens| i64::try_from(tokens.0).unwrap_or(i64::MAX);
+        let input = number(self.input);
+        match self.output {
+            Some(output) => input.saturating_add(number(output)).min(limit.max(input)),
+            None => input.saturating_add(USUAL_OUTPUT.min(limit / 10)),
+        }
+    }
 }
 
 // === impl Quotas ===
@@ -185,7 +200,7 @@ impl Quotas {
 
     /// Requests, tokens and calls at once, of the key, its tags and the model; and the cap of tokens.
     pub async fn admit_call(&self, rules: &Rules, who: &Who<'_>, want: Want) -> Result<CallHold, Refused> {
-        let [tokens, input] = [want.tokens, want.input].map(|tokens| i64::try_from(tokens.0).unwrap_or(i64::MAX));
+        let tokens = want.within(i64::MAX);
         let own = own(who);
         if let Some(cap) = own.and_then(|own| own.caps.tokens).and_then(|cap| i64::try_from(cap).ok())
             && tokens > cap
@@ -196,7 +211,7 @@ impl Quotas {
         let mut claim = Claim::new(&self.inner, found.len());
         for (n, rule) in found.iter().enumerate() {
             let whom = Whom { who, provider: None };
-            let amount = if rule.of == Measure::Tokens { tokens.min(rule.amount.max(input)) } else { 1 };
+            let amount = if rule.of == Measure::Tokens { want.within(rule.amount) } else { 1 };
             if let Err(refused) = self.inner.claim(&mut claim, rule, whom, amount).await {
                 return Err(self.inner.longest(claim, refused, found.get(n + 1..), whom, tokens, 0));
             }

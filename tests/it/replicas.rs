@@ -84,7 +84,7 @@ async fn two_hundred_calls_at_once_over_three_gateways_on_a_budget_for_ten_are_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_of_requests_and_tokens_hold_over_three_gateways() {
-    for rest in [", limits: {rpm: 12}", ", limits: {tpm: 1400}"] {
+    for rest in [", limits: {rpm: 12, on_outage: closed}", ", limits: {tpm: 1400, on_outage: closed}"] {
         let (provider, redis) = (provider().await, Redis::start());
         let gateways: [Gateway; 3] = replicas(&provider, &redis, rest).await;
         let begun = Instant::now();

@@ -159,7 +159,10 @@ impl Lease {
             return Took::No(No { wait: None, ..self.no(rule) });
         }
         if link.up && now.mono >= self.quiet_until {
-            self.spare = None;
+            // kept until it is whole: thrown away sooner it would be whole at once, for each of many calls that wait in vain
+            if self.spare.as_mut().is_some_and(|spare| spare.is_full(now.mono)) {
+                self.spare = None;
+            }
             if let Some(denied) = self.denied
                 && now.mono < denied.until
                 && want > self.now.free.saturating_add(denied.room)
