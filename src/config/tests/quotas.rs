@@ -74,7 +74,7 @@ fn each_thing_that_is_counted_is_a_rule_and_a_call_finds_those_it_is_under() {
     );
     let nobody = Who { key: None, tags: &[], model: "claude" };
     assert_eq!(names(&snapshot.quotas.of_call(&nobody)), ["rpm of everybody 8 calls"]);
-    assert_eq!(names(&snapshot.quotas.of_attempt(&nobody, "openai")), Vec::<String>::new());
+    assert_eq!(names(&snapshot.quotas.of_attempt(&nobody, "openai")), ["rpm of provider=openai 6 calls"]);
 }
 
 #[test]
