@@ -13,6 +13,8 @@
 pub mod connection;
 pub mod lease;
 mod script;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

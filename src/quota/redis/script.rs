@@ -49,11 +49,15 @@ impl Scripts {
         ask: &Ask,
         now: Now,
     ) -> RedisResult<Option<Answer>> {
-        let said: Vec<i64> = match Rate::of(rule) {
-            Some(rate) => connection.run(&self.rate(shared, line, rate, ask)).await?,
-            None => connection.run(&self.lease(shared, line, rule, ask, now)).await?,
-        };
+        let said: Vec<i64> = connection.run(&self.question(shared, line, rule, ask, now)).await?;
         Ok(answer(rule, &said))
+    }
+
+    pub fn question(&self, shared: &Shared, line: &Line, rule: &Rule, ask: &Ask, now: Now) -> ScriptInvocation<'_> {
+        match Rate::of(rule) {
+            Some(rate) => self.rate(shared, line, rate, ask),
+            None => self.lease(shared, line, rule, ask, now),
+        }
     }
 
     pub async fn beat(
@@ -105,7 +109,7 @@ impl Scripts {
     }
 }
 
-fn answer(rule: &Rule, said: &[i64]) -> Option<Answer> {
+pub fn answer(rule: &Rule, said: &[i64]) -> Option<Answer> {
     match said {
         [granted, left, wait] => {
             Some(Answer { granted: *granted, spent: *left, room: *left, wait: *wait, ..Answer::default() })

@@ -2,7 +2,7 @@
 
 mod here;
 mod property;
-mod server;
+pub mod server;
 mod shared;
 
 use std::sync::Arc;
