@@ -399,6 +399,33 @@ fn the_examples_load() {
 }
 
 #[test]
+fn whoever_configures_a_way_to_be_let_in_is_not_open() {
+    let pepper = "auth: {pepper: 0123456789abcdef}";
+    let issuer = "auth: {jwt: [{issuer: \"https://login.example.com\", audience: a}]}";
+    for (text, lasting) in [(pepper, true), (issuer, false)] {
+        let snapshot = good(&format!("listen: 0.0.0.0:4000\n{text}\n{SMALL}"));
+        assert_eq!((snapshot.keys.open, snapshot.keys.lasting), (false, lasting), "{text}");
+        assert!(snapshot.keys.by_hash.is_empty());
+    }
+    let nobody = load_str("c.yaml", &format!("listen: 0.0.0.0:4000\nauth: {{jwt: []}}\n{SMALL}"), &environment());
+    assert!(show(&nobody.unwrap_err()).contains("there are no keys"));
+}
+
+#[test]
+fn an_issuer_is_read_with_its_defaults() {
+    let snapshot = good(&format!("auth: {{jwt: [{{issuer: \"https://login.example.com/x\", audience: a}}]}}\n{SMALL}"));
+    let issuer = &snapshot.keys.issuers[0];
+    assert_eq!(
+        (&*issuer.name, issuer.caller.as_str(), issuer.opaque, issuer.weight),
+        ("login.example.com", "sub", true, 1)
+    );
+    assert_eq!(issuer.algorithms, issuer::ALGORITHMS);
+    let seconds = [issuer.leeway, issuer.refresh, issuer.stale].map(|time| time.as_secs());
+    assert_eq!(seconds, [60, 600, 24 * 3600]);
+    assert_eq!((issuer.source.jwks.is_none(), &*issuer.source.issuer), (true, "https://login.example.com/x"));
+}
+
+#[test]
 fn the_documented_defaults_are_the_real_ones() {
     let (_, full) = example("tollgate.yaml");
     let small = good(SMALL);

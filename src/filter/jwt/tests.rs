@@ -548,7 +548,7 @@ fn a_key_that_is_for_something_else_or_too_weak_is_passed_over() {
         jwk
     };
     let mut short = Signer::rsa("r").jwk();
-    short["n"] = base64url(&[0xff; 128]).into();
+    short["n"] = base64url([0xff; 128]).into();
     let mut padded = Signer::rsa("p").jwk();
     let n = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, padded["n"].as_str().unwrap());
     padded["n"] = base64url([vec![0], n.unwrap()].concat()).into();

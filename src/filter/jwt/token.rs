@@ -79,11 +79,11 @@ impl<'t> Parts<'t> {
         }
         let algorithm = text("alg")?.and_then(keyset::algorithm);
         let algorithm = algorithm.ok_or(Refusal::untrusted("its signature is of a kind that is not taken"))?;
-        let kid = text("kid")?.map(Box::from);
-        if kid.as_ref().is_some_and(|kid: &Box<str>| kid.len() > LONGEST_KID) {
+        let kid = text("kid")?;
+        if kid.is_some_and(|kid| kid.len() > LONGEST_KID) {
             return Err(wrong);
         }
-        Ok(Header { algorithm, kid })
+        Ok(Header { algorithm, kid: kid.map(Box::from) })
     }
 
     pub fn claims(&self) -> Result<Members<'_>, Refusal> {

@@ -1,5 +1,8 @@
 //! Keys in a real database: what a change does, in which order others see it, and what is never in the file.
 
+#[path = "../../../tests/it/support/postgres.rs"]
+mod postgres;
+
 use std::time::Duration;
 
 use super::*;
@@ -11,9 +14,38 @@ const WORDS: &str =
     r#"{"models":["gpt-*"],"tags":{"team":"search"},"limits":{"rpm":5},"budget":{"usd":"2","per":"day"}}"#;
 const STALE: Duration = Duration::from_secs(60);
 
-async fn table(folder: &tempfile::TempDir) -> KeyTable {
-    let place = LedgerPlace::Sqlite(folder.path().join("keys.db"));
-    let db = Db::new(&place, Durability::Process).unwrap().unwrap();
+/// A test of the same name for each database.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$name(&super::LedgerPlace::Sqlite(folder.path().join("keys.db"))).await;
+            })*
+        }
+        mod postgres_too {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&super::LedgerPlace::Postgres(super::Secret::new(super::postgres::database()))).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    a_key_is_kept_with_what_it_may_do_and_found_by_all_it_is_known_by,
+    a_name_and_a_value_belong_to_one_key_until_it_is_deleted,
+    of_two_who_change_a_key_at_once_one_is_told,
+    another_replica_sees_each_change_once_it_looks,
+    a_second_rotation_does_not_prolong_the_first,
+    pages_lose_no_key_and_lists_are_in_the_order_of_names,
+    a_key_that_cannot_be_read_opens_nothing,
+    no_change_is_missed_while_many_write
+);
+
+async fn table(place: &LedgerPlace) -> KeyTable {
+    let db = Db::new(place, Durability::Process).unwrap().unwrap();
     db.migrate().await.unwrap();
     KeyTable::new(db)
 }
@@ -66,10 +98,8 @@ fn name(keyring: &Keyring, hash: u8) -> Option<String> {
     }
 }
 
-#[tokio::test]
-async fn a_key_is_kept_with_what_it_may_do_and_found_by_all_it_is_known_by() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn a_key_is_kept_with_what_it_may_do_and_found_by_all_it_is_known_by(place: &LedgerPlace) {
+    let table = table(place).await;
     assert_eq!(create(&table, "ci", 1).await, 1);
     let stored = table.find(Find::Name("ci")).await.unwrap().unwrap();
     assert_eq!((stored.id.as_str(), stored.words.as_str(), stored.version), ("id-ci", WORDS, 1));
@@ -88,10 +118,8 @@ async fn a_key_is_kept_with_what_it_may_do_and_found_by_all_it_is_known_by() {
     assert_eq!((own.limits.len(), own.budgets.len(), own.budgets[0].amount), (1, 1, 2_000_000_000));
 }
 
-#[tokio::test]
-async fn a_name_and_a_value_belong_to_one_key_until_it_is_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn a_name_and_a_value_belong_to_one_key_until_it_is_deleted(place: &LedgerPlace) {
+    let table = table(place).await;
     create(&table, "a", 1).await;
     let same_name = table.write(
         act("key.create", "a"),
@@ -123,10 +151,8 @@ async fn a_name_and_a_value_belong_to_one_key_until_it_is_deleted() {
     assert_eq!(table.find(Find::Name("a")).await.unwrap().unwrap().id, "id-a2");
 }
 
-#[tokio::test]
-async fn of_two_who_change_a_key_at_once_one_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn of_two_who_change_a_key_at_once_one_is_told(place: &LedgerPlace) {
+    let table = table(place).await;
     let version = create(&table, "a", 1).await;
     let update = |words: &str| Write::Update {
         id: "id-a".to_owned(),
@@ -148,10 +174,8 @@ async fn of_two_who_change_a_key_at_once_one_is_told() {
     }
 }
 
-#[tokio::test]
-async fn another_replica_sees_each_change_once_it_looks() {
-    let folder = tempfile::tempdir().unwrap();
-    let (here, there) = (table(&folder).await, table(&folder).await);
+async fn another_replica_sees_each_change_once_it_looks(place: &LedgerPlace) {
+    let (here, there) = (table(place).await, table(place).await);
     let keyring = Keyring::default();
     let mut known = None;
     let mut look = async |keyring: &Keyring| follow::catch_up(&there, keyring, &mut known).await.unwrap();
@@ -191,10 +215,8 @@ async fn look_again(table: &KeyTable) -> (Option<String>, Option<String>) {
     (name(&keyring, 3), name(&keyring, 2))
 }
 
-#[tokio::test]
-async fn a_second_rotation_does_not_prolong_the_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn a_second_rotation_does_not_prolong_the_first(place: &LedgerPlace) {
+    let table = table(place).await;
     let mut version = create(&table, "a", 1).await;
     let at = |hours: u64| now() + Duration::from_secs(hours * 3600);
     for (hash, until) in [(2, at(1)), (3, at(24)), (4, now())] {
@@ -212,10 +234,8 @@ async fn a_second_rotation_does_not_prolong_the_first() {
     }
 }
 
-#[tokio::test]
-async fn pages_lose_no_key_and_lists_are_in_the_order_of_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn pages_lose_no_key_and_lists_are_in_the_order_of_names(place: &LedgerPlace) {
+    let table = table(place).await;
     let count = PAGE + 203;
     for n in 0..count {
         let write = Write::Create {
@@ -245,10 +265,8 @@ async fn pages_lose_no_key_and_lists_are_in_the_order_of_names() {
     assert_eq!(audit.iter().map(|row| row.id).collect::<Vec<_>>(), (40..50).rev().collect::<Vec<i64>>());
 }
 
-#[tokio::test]
-async fn a_key_that_cannot_be_read_opens_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = table(&folder).await;
+async fn a_key_that_cannot_be_read_opens_nothing(place: &LedgerPlace) {
+    let table = table(place).await;
     let write = Write::Create {
         id: "id".to_owned(),
         name: "of-the-future".to_owned(),
@@ -262,4 +280,28 @@ async fn a_key_that_cannot_be_read_opens_nothing() {
     create(&table, "a", 2).await;
     let keyring = look(&table).await;
     assert_eq!((name(&keyring, 1), name(&keyring, 2)), (None, Some("a".into())));
+}
+
+async fn no_change_is_missed_while_many_write(place: &LedgerPlace) {
+    const COUNT: u8 = 60;
+    let (one, two, there) = (table(place).await, table(place).await, table(place).await);
+    let tables = [&one, &two];
+    let writes = (1..=COUNT).map(|n| async move {
+        let table = tables[usize::from(n) % 2];
+        let name = format!("k{n}");
+        create(table, &name, n).await
+    });
+    let keyring = Keyring::default();
+    let reading = async {
+        let mut known = None;
+        while keyring.len() < usize::from(COUNT) {
+            follow::catch_up(&there, &keyring, &mut known).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let reading = tokio::time::timeout(Duration::from_secs(60), reading);
+    let (mut numbers, seen) = tokio::join!(futures_util::future::join_all(writes), reading);
+    assert!(seen.is_ok(), "{} of {COUNT} were seen", keyring.len());
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=i64::from(COUNT)).collect::<Vec<_>>());
 }
