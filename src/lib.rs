@@ -32,6 +32,9 @@ pub mod store;
 pub mod telemetry;
 pub mod upstream;
 
+// told of organs, to whoever asks at a door
+pub mod report;
+
 // doors
 pub mod gateway;
 

@@ -3,6 +3,8 @@
 //! `/metrics`, `/healthz` and `/readyz` need no token; `/api/*` does. Requests that a browser sends for another site are refused, so that a
 //! page cannot act on a loopback port.
 
+mod usage;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/config/reload", post(reload))
         .route("/api/status", get(status))
         .route("/api/explain", post(explain))
+        .merge(usage::routes())
         .route_layer(middleware::from_fn_with_state(admin.clone(), guard));
     Router::new()
         .route("/metrics", get(metrics))
