@@ -23,6 +23,7 @@ pub mod config;
 
 // organs
 pub mod call;
+pub mod event;
 pub mod filter;
 pub mod meter;
 pub mod provider;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::condition::{Condition, Match, Rule};
+use super::events::{EventsConfig, On, Stream, Webhook};
 use super::keys;
 use super::policy::Policy;
 use super::secret::Secret;
@@ -58,6 +59,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         strict,
         on_loss,
         store,
+        events,
         prices,
         unpriced,
         keys,
@@ -92,6 +94,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "strict": strict,
         "on_loss": loss(*on_loss),
         "store": place(store, seal),
+        "events": told(events, seal),
         "prices": {"version": prices.version(), "unpriced": unpriced.word()},
         "keys": virtual_keys(keys, seal),
         "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
@@ -122,6 +125,19 @@ fn place(store: &StoreConfig, seal: Seal<'_>) -> Json {
             Durability::Disk => "disk",
         },
         "keep": format!("{}d", keep.as_secs() / 86_400),
+    })
+}
+
+fn told(events: &EventsConfig, seal: Seal<'_>) -> Json {
+    let EventsConfig { webhook, redis } = events;
+    let words = |on: On| on.words().collect::<Vec<_>>();
+    json!({
+        "webhook": webhook.as_ref().map(|Webhook { url, secret, on }| {
+            json!({"url": seal(url.expose()), "secret": seal(secret.expose()), "on": words(*on)})
+        }),
+        "redis": redis.as_ref().map(|Stream { url, stream, on }| {
+            json!({"url": seal(url.expose()), "stream": stream, "on": words(*on)})
+        }),
     })
 }
 

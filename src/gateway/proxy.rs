@@ -21,6 +21,7 @@ use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
 use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
+use crate::event::Events;
 use crate::filter::auth::{self, Caller, Failures};
 use crate::id::RequestId;
 use crate::quota::Quotas;
@@ -42,6 +43,7 @@ pub struct Shared {
     pub tracks: Tracks,
     pub ledger: Ledger,
     pub quotas: Quotas,
+    pub events: Events,
     pub started: Instant,
 }
 
