@@ -177,7 +177,7 @@ impl Bill {
         if !call.operation.is_none_or(costs) {
             return Ok(Bill {
                 ledger: Ledger::off(),
-                events: Events::default(),
+                events: shared.events.clone(),
                 spent: Arc::clone(&call.spent),
                 open: None,
             });

@@ -23,3 +23,4 @@ mod streams;
 mod support;
 mod tasks;
 mod upstreams;
+mod usage;
