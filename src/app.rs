@@ -6,8 +6,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -24,18 +24,27 @@ mod books;
 
 use self::books::Books;
 use crate::admin::{self, Admin};
+use crate::config::keyring::Keyring;
 use crate::config::snapshot::{AccessLog, Snapshot};
+use crate::config::store::LedgerPlace;
 use crate::config::watch::Live;
 use crate::filter::auth::Failures;
+use crate::filter::jwt::Issuers;
 use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
 use crate::route;
+use crate::store::keys::KeyTable;
+use crate::store::{self, Db};
 use crate::telemetry::{AccessWriter, Metrics};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
 
 /// A data port that does not accept within this time will not.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// A start waits so long for the keys in the store.
+const KEYS_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to open the store.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
 /// After SIGQUIT a successor has this long to ask for the listeners.
 const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(3);
 /// What clients name and the configuration does not is remembered over reloads for so long after its last call.
@@ -107,6 +116,9 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         connections: Connections::new(),
         buffered: Arc::new(Buffered::default()),
         failures: ArcSwap::from_pointee(Failures::new(snapshot.keys.failures_per_minute)),
+        issuers: Issuers::default(),
+        keyring: Keyring::default(),
+        key_table: OnceLock::new(),
         upstreams: Upstreams::new(&conf),
         credentials: Credentials::new(),
         tracks: Tracks::default(),
@@ -115,6 +127,10 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         events: books.events.clone(),
         started: Instant::now(),
     });
+
+    if snapshot.keys.lasting && snapshot.store.ledger != LedgerPlace::Off {
+        shared.keyring.expect();
+    }
 
     let opt = Opt { upgrade: start == Start::Upgrade, ..Opt::default() };
     let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
@@ -230,6 +246,7 @@ impl BackgroundService for Housekeeper {
         self.on_reload();
         let configured: Vec<_> = self.shared.live.load().accounts().cloned().collect();
         self.shared.upstreams.watch(&configured);
+        self.shared.issuers.follow(&self.shared.live.load().keys.issuers);
         let admin = async {
             let Some(address) = snapshot.admin.listen else { return };
             match admin::bind(address, self.start == Start::Upgrade).await {
@@ -243,6 +260,8 @@ impl BackgroundService for Housekeeper {
         tokio::join!(
             admin,
             self.shared.connections.sweep(),
+            self.shared.issuers.watch(),
+            self.follow_keys(&snapshot),
             self.shared.upstreams.check_health(),
             self.announce(&snapshot),
             self.reload_on_hangup()
@@ -294,6 +313,10 @@ impl Housekeeper {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+        // a key that was made yesterday is known from the first call on, unless the store is away
+        while !self.shared.keyring.is_ready() && begun.elapsed() < KEYS_PATIENCE {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         self.ready.store(true, Ordering::Release);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         for listener in &snapshot.listen {
@@ -303,6 +326,21 @@ impl Housekeeper {
         if let Some(address) = snapshot.admin.listen {
             tracing::info!("admin on http://{address}");
         }
+    }
+
+    /// Read the keys that were made while running, and then each change of them.
+    async fn follow_keys(&self, snapshot: &Snapshot) {
+        let db = match Db::new(&snapshot.store.ledger, snapshot.store.durability) {
+            Ok(Some(db)) => db,
+            Ok(None) => return,
+            Err(error) => return tracing::error!("keys that were made while running cannot be read: {error}"),
+        };
+        while let Err(error) = db.migrate().await {
+            tracing::warn!("keys that were made while running cannot be read yet: {error}");
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+        let table = self.shared.key_table.get_or_init(|| KeyTable::new(db));
+        store::keys::follow(table, &self.shared.keyring, store::keys::POLL).await;
     }
 
     async fn reload_on_hangup(&self) {
@@ -331,6 +369,7 @@ impl Housekeeper {
                 shared.failures.store(Arc::new(Failures::new(snapshot.keys.failures_per_minute)));
             }
             let providers: Vec<_> = snapshot.accounts().cloned().collect();
+            shared.issuers.follow(&snapshot.keys.issuers);
             shared.upstreams.watch(&providers);
             shared.credentials.retain(&providers);
             forget_targets(&shared.tracks, snapshot);

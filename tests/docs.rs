@@ -27,13 +27,15 @@ use serde_json::Value;
 /// Commands that a bash block may begin a line with, and that are programs of others.
 const AGENTS: [&str; 2] = ["claude", "codex"];
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/clients.md",
     "docs/configuration.md",
     "docs/fidelity.md",
+    "docs/ledger.md",
+    "docs/identity.md",
     "docs/operations.md",
     "docs/security.md",
 ];

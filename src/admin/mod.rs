@@ -3,6 +3,7 @@
 //! `/metrics`, `/healthz` and `/readyz` need no token; `/api/*` does. Requests that a browser sends for another site are refused, so that a
 //! page cannot act on a loopback port.
 
+mod keys;
 mod usage;
 
 use std::io;
@@ -45,6 +46,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/config/reload", post(reload))
         .route("/api/status", get(status))
         .route("/api/explain", post(explain))
+        .merge(keys::router())
         .merge(usage::routes())
         .route_layer(middleware::from_fn_with_state(admin.clone(), guard));
     Router::new()

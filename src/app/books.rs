@@ -21,6 +21,8 @@ use crate::store::{Ledger, StoreError};
 
 /// What is in memory at the end gets so long to reach the database. What does not is in the journal, and read from there at the next start.
 const FLUSH: Duration = Duration::from_secs(2);
+/// A start waits so long for the shared counters.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Counters of one budget that are restored.
 const ROWS: u32 = 200_000;
 
@@ -69,6 +71,7 @@ impl Books {
         if let Some(passed) = books.quotas.events() {
             books.runtime.spawn(tell_budgets(passed, books.events.clone()));
         }
+        books.runtime.block_on(books.connected());
         Ok(books)
     }
 
@@ -94,6 +97,18 @@ impl Books {
                 tracing::warn!("the database is behind; what it lacks is in the journal");
             }
         });
+    }
+
+    /// The first calls should find the shared counters; but a gateway starts without them too.
+    async fn connected(&self) {
+        let begun = std::time::Instant::now();
+        while !self.quotas.is_connected() {
+            if begun.elapsed() > PATIENCE {
+                tracing::error!("the shared counters are not reached; each rule does what it says for that");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn restore(&self, snapshot: &Snapshot) {

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
+
 use super::{complain, files};
 use crate::config::{self, Environment, Secret};
 
@@ -63,15 +65,20 @@ impl Admin {
     }
 
     pub fn get(&self, path: &str) -> Result<Answer, ExitCode> {
-        self.insist(self.ask(reqwest::Method::GET, path, Vec::new())?)
+        self.known(self.ask(reqwest::Method::GET, path, Vec::new())?)
     }
 
     pub fn post(&self, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
-        self.insist(self.ask(reqwest::Method::POST, path, body)?)
+        self.known(self.ask(reqwest::Method::POST, path, body)?)
     }
 
-    /// `None`: nobody listens there. `Err`: there was no answer, or none that says anything, and why has been said.
-    pub fn ask(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Option<Answer>, ExitCode> {
+    /// `Err`: there was no answer, or the token was refused, and that has been said.
+    pub fn ask(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Answer, ExitCode> {
+        self.ask_if_there(method, path, body)?.ok_or_else(|| self.unreached("nobody listens there"))
+    }
+
+    /// `None`: nobody listens there.
+    pub fn ask_if_there(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Option<Answer>, ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let asked = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
             runtime.block_on(async {
@@ -84,19 +91,23 @@ impl Admin {
             })
         });
         let answer = asked.map_err(|why| self.unreached(&why))?;
-        let problem = match answer.as_ref().map(|answer| (answer.status, answer.body.as_slice())) {
-            Some((401, _)) => "it does not take this admin token: that of the running gateway is needed",
-            Some((404, body)) if !is_known(body) => {
-                "it does not know this question: it is another version, or no Tollgate"
-            }
-            Some(_) | None => return Ok(answer),
-        };
-        eprintln!("tollgate: {}: {problem}", self.address);
+        if answer.as_ref().is_none_or(|answer| answer.status != 401) {
+            return Ok(answer);
+        }
+        eprintln!(
+            "tollgate: {}: it does not take this admin token: that of the running gateway is needed",
+            self.address
+        );
         Err(ExitCode::from(UNREACHED))
     }
 
-    fn insist(&self, answer: Option<Answer>) -> Result<Answer, ExitCode> {
-        answer.ok_or_else(|| self.unreached("nobody listens there"))
+    /// A path that every gateway of this version has.
+    pub fn known(&self, answer: Answer) -> Result<Answer, ExitCode> {
+        if answer.status != 404 || is_known(&answer.body) {
+            return Ok(answer);
+        }
+        eprintln!("tollgate: {}: it does not know this question: it is another version, or no Tollgate", self.address);
+        Err(ExitCode::from(UNREACHED))
     }
 
     fn unreached(&self, why: &str) -> ExitCode {
@@ -107,6 +118,10 @@ impl Admin {
     async fn exchange(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> reqwest::Result<Answer> {
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
         let mut request = client.request(method, format!("http://{}{path}", self.address)).body(body);
+        // for the audit, as far as it is known
+        if let Some(user) = std::env::var("USER").ok().and_then(|user| HeaderValue::try_from(user).ok()) {
+            request = request.header("x-tollgate-actor", user);
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }

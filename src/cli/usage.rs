@@ -197,7 +197,9 @@ fn reprice(asked: &Reprice) -> Result<String, ExitCode> {
 /// `None`: no gateway runs. `Err`: it says no, and why has been said.
 fn of_gateway(file: Option<&Path>, method: Method, path: &str, body: Vec<u8>) -> Result<Option<Answer>, ExitCode> {
     let Some(admin) = Admin::find_any(file)? else { return Ok(None) };
-    let Some(answer) = admin.patient(PATIENCE).ask(method, path, body)? else { return Ok(None) };
+    let admin = admin.patient(PATIENCE);
+    let Some(answer) = admin.ask_if_there(method, path, body)? else { return Ok(None) };
+    let answer = admin.known(answer)?;
     let code = match answer.status {
         200 => return Ok(Some(answer)),
         400..=404 | 406..=408 | 410..=499 => 1,

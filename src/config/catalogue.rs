@@ -68,7 +68,7 @@ fn read(text: &str) -> Result<Table, String> {
 fn known(found: Found<'_>, place: Place) -> Known {
     Known {
         info: found.row.info,
-        tariff: found.priced.map(|priced| Arc::clone(priced.tariff(place))),
+        tariff: found.tariff(place).map(Arc::clone),
         source: Arc::clone(&found.kind.source),
         checked: found.row.checked.clone(),
     }

@@ -2,7 +2,8 @@
 //!
 //! Every part is checked even when another failed, so that one run of `tollgate check` tells everything. The parts are in
 //! files beside this one: `address` (listeners, admin, limits), `provider` (`auth`, `base_url`, `identity`, `offer`, `pool`), `proxy`, `policy`
-//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `quota` (limits, budgets), `store`, `price`, `pem` (files).
+//! (deadlines, tries, breakers), `model` (`target`, `fallback`), `access` (keys), `issuer` (whose tokens are taken), `quota` (limits, budgets),
+//! `store`, `price`, `pem` (files).
 
 mod access;
 mod address;
@@ -11,6 +12,7 @@ mod base_url;
 mod events;
 mod fallback;
 mod identity;
+mod issuer;
 mod model;
 mod offer;
 mod pem;
@@ -24,7 +26,7 @@ mod rule;
 mod store;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use super::error::{ConfigError, Faults, Place, nearest};
 use super::policy::{BreakerPolicy, Policy, Retry};
 use super::quota::Own;
 use super::raw::{self, At};
-use super::snapshot::{Admin, OnLoss, Provider, Snapshot, Timeouts};
+use super::snapshot::{Admin, Key, OnLoss, Provider, Snapshot, Timeouts};
 use super::store::StoreConfig;
 use crate::id::ProviderName;
 use model::Ground;
@@ -109,6 +111,18 @@ pub(super) fn own(typed: raw::KeyTerms, faults: Faults) -> Result<Option<Arc<Own
     if checker.faults.is_empty() { Ok(own) } else { Err(checker.faults.into_errors()) }
 }
 
+/// A key that does not stand in the file.
+pub(super) fn stored_key(name: &str, typed: raw::KeyWords, faults: Faults) -> Result<Key, Vec<ConfigError>> {
+    let environment = Environment::of::<String, String>([]);
+    let mut checker = Checker { faults, environment: &environment, folder: Path::new(""), files: Vec::new() };
+    let raw::KeyWords { models, opaque, weight, tags, limits, budget, caps } = typed;
+    let name = At::nowhere(name.to_owned());
+    checker.key_name(&name, "key", &mut HashMap::new());
+    let typed = raw::Key { models, opaque, weight, tags, limits, budget, caps, ..raw::Key::default() };
+    let key = checker.key(typed, &name.value, "key", &mut quota::Owns::default());
+    if checker.faults.is_empty() { Ok(key) } else { Err(checker.faults.into_errors()) }
+}
+
 // === impl Checked ===
 
 impl Checked {
@@ -129,7 +143,9 @@ impl Checked {
 
 impl Checker<'_> {
     fn snapshot(&mut self, config: raw::Config) -> Snapshot {
-        let open = config.keys.as_ref().is_none_or(Vec::is_empty);
+        let auth = config.auth.as_ref();
+        let open = config.keys.as_ref().is_none_or(Vec::is_empty)
+            && auth.is_none_or(|auth| auth.pepper.is_none() && auth.jwt.as_ref().is_none_or(Vec::is_empty));
         let listen = self.listeners(config.listen, open);
         let admin = self.admin(config.admin, &listen);
         let server = self.server(config.server.unwrap_or_default());

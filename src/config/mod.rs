@@ -13,6 +13,8 @@ pub mod env;
 mod environment;
 mod error;
 pub mod events;
+pub mod issuer;
+pub mod keyring;
 pub mod keys;
 pub mod policy;
 pub mod prices;
@@ -107,6 +109,23 @@ pub fn key_terms(text: &str) -> Result<Option<Arc<quota::Own>>, Vec<ConfigError>
     }
     match decode::decode::<raw::KeyTerms>(&root) {
         Ok(terms) => check::own(terms, faults),
+        Err(failure) => {
+            faults.wrong(root.place, "", format!("cannot be read: {failure}"));
+            Err(faults.into_errors())
+        }
+    }
+}
+
+/// A key that is made while running: `words` is a map with what would be written on it in the file (`models`, `tags`, `limits`, ..), in YAML or
+/// JSON. Nothing of the environment is put in.
+pub fn stored_key(name: &str, words: &str) -> Result<snapshot::Key, Vec<ConfigError>> {
+    let mut faults = Faults::new("key");
+    let mut root = tree::parse(&"key".into(), words).map_err(|error| vec![error])?;
+    if !shape::fit_key_words(&mut root, &mut faults) {
+        return Err(faults.into_errors());
+    }
+    match decode::decode::<raw::KeyWords>(&root) {
+        Ok(words) => check::stored_key(name, words, faults),
         Err(failure) => {
             faults.wrong(root.place, "", format!("cannot be read: {failure}"));
             Err(faults.into_errors())

@@ -1,16 +1,18 @@
 //! The configuration file as typed. Field docs are the descriptions in the JSON Schema; `conf/tollgate.yaml` shows each one.
 //!
 //! Nothing is judged here beyond types: defaults, references and ranges are `check`'s business. A struct's first field is what
-//! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `provider`, `routing`
+//! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `jwt`, `provider`, `routing`
 //! (models, and how long and how often a call is tried), `values` (what one value may be).
 
 mod events;
+mod jwt;
 pub mod price;
 mod provider;
 mod quota;
 mod route;
 mod routing;
 mod store;
+mod stored;
 mod values;
 
 use schemars::{JsonSchema, Schema, json_schema};
@@ -19,6 +21,7 @@ use serde::Deserialize;
 pub use super::decode::{At, Map, OneOrMany};
 use super::secret::Secret;
 pub use events::{EventKind, Events, EventsRedis, EventsWebhook};
+pub use jwt::Jwt;
 pub use price::{Price, PriceService, PriceStep, Prices, Unpriced};
 pub use provider::{
     Balance, Ejection, Endpoint, Entra, Health, Http, Limits, Manners, Provider, ProviderAuth, Queue, StreamUsage,
@@ -30,6 +33,7 @@ pub use routing::{
     Affinity, Breaker, Disconnect, FailureRate, Fallback, Hedge, Info, Model, OnLoss, Retry, Strategy, Target, Timeouts,
 };
 pub use store::{Store, StoreDurability};
+pub use stored::KeyWords;
 pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd};
 
 /// Tollgate's configuration file.
@@ -37,7 +41,7 @@ pub use values::{Allowance, Dollars, Percent, Period, RetryWord, Size, Span, Usd
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Data port: where clients send their requests. `address:port`, or `{address, tls}`, or a list of those. Default:
-    /// `127.0.0.1:4000`. Without any key in `keys`, only loopback addresses are allowed.
+    /// `127.0.0.1:4000`. Without `keys`, `auth.jwt` and `auth.pepper`, only loopback addresses are allowed.
     pub listen: Option<OneOrMany<At<Listener>>>,
     /// Admin port: `/metrics`, `/healthz`, `/readyz` and `/api/*`. `off`, or `{listen, token}`.
     pub admin: Option<At<Admin>>,
@@ -72,9 +76,9 @@ pub struct Config {
     pub store: Option<At<Store>>,
     /// Who is told of budgets that run low, and of what calls cost. Read at the start. Default: nobody.
     pub events: Option<Events>,
-    /// The virtual keys that clients show. Without any, everybody on this machine is let in (loopback only).
+    /// The virtual keys that clients show. Without any, and without `auth.jwt` and `auth.pepper`, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
-    /// How virtual keys are kept and how wrong ones are slowed down.
+    /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.
     pub auth: Option<Auth>,
     /// How much may be used, over keys, tags, models and providers. What one key may use can also stand on the key.
     pub limits: Option<Vec<At<Limit>>>,
@@ -189,7 +193,7 @@ pub struct Opaque {
     pub provider: Option<At<String>>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// Shown in logs and metrics.
@@ -227,15 +231,24 @@ pub struct Key {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Secret that key hashes are made with, at least 16 characters. Default: a random one per process, which is enough for
-    /// `key` but not for `hash`.
+    /// `key` but not for `hash`, nor for keys that are made while running.
     pub pepper: Option<At<Secret>>,
     /// Wrong keys from one address in a minute before it gets 429. Default: 60. `0`: no limit.
     pub failures_per_minute: Option<u32>,
+    /// How long keys that were made while running (`tollgate keys new`) go on to be taken while the store cannot be read. Default: `1h`.
+    pub keys_stale: Option<At<Period>>,
+    /// Who issues JSON Web Tokens that are taken in the place of a key, and what their claims mean.
+    pub jwt: Option<Vec<At<Jwt>>>,
 }
 
 /// The JSON Schema of the file (2020-12).
 pub fn schema() -> Schema {
     schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>()
+}
+
+/// The same for a key that is made while running. Its definitions are those of the whole.
+pub(super) fn key_words_schema() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<KeyWords>()
 }
 
 /// The same for what a key may use, alone. Its definitions are those of the whole.

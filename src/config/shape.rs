@@ -13,11 +13,11 @@ use super::tree::{Node, Origin, Text, Value};
 use super::{raw, units};
 
 /// Keys of the documented configuration that this version does not have, by the struct they belong to.
-const LATER: [(&str, &[&str]); 3] =
-    [("Config", &["mcp", "metering", "filters"]), ("Key", &["tools"]), ("Auth", &["jwt"])];
+const LATER: [(&str, &[&str]); 2] = [("Config", &["mcp", "metering", "filters"]), ("Key", &["tools"])];
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| raw::schema().to_value());
 static KEY_TERMS: LazyLock<Json> = LazyLock::new(|| raw::key_terms_schema().to_value());
+static KEY_WORDS: LazyLock<Json> = LazyLock::new(|| raw::key_words_schema().to_value());
 
 /// Replaces `${..}` everywhere. A variable named in a provider's `required_env` may be missing: its value then counts as not
 /// written.
@@ -55,6 +55,12 @@ pub(super) fn fit_to(root: &mut Node, schema: &Json, owner: &str, faults: &mut F
 pub(super) fn fit_key_terms(root: &mut Node, faults: &mut Faults) -> bool {
     let mut walk = Walk { schema: &KEY_TERMS, what: "the key", faults };
     walk.node(root, &KEY_TERMS, "key", "Key") == Fit::Keep
+}
+
+/// The same for all that a key may do.
+pub(super) fn fit_key_words(root: &mut Node, faults: &mut Faults) -> bool {
+    let mut walk = Walk { schema: &KEY_WORDS, what: "the key", faults };
+    walk.node(root, &KEY_WORDS, "key", "Key") == Fit::Keep
 }
 
 fn required_env(provider: &Node) -> Vec<String> {

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::condition::Rule;
 use super::events::EventsConfig;
+use super::issuer::Issuer;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::prices::{Prices, Unpriced};
 use super::quota;
@@ -356,8 +357,14 @@ pub struct Timeouts {
 pub struct Keys {
     /// HMAC-SHA256 key for the hashes.
     pub pepper: Secret,
+    /// It stands in the file: what was hashed with it is found again after a restart.
+    pub lasting: bool,
     pub by_hash: HashMap<[u8; 32], Arc<Key>>,
-    /// No key is configured: every caller is let in, and only loopback is listened on.
+    /// Whose tokens are taken in the place of a key.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// How old what is known of keys that were made while running may be.
+    pub stale: Duration,
+    /// Neither a key nor an issuer nor a pepper is configured: every caller is let in, and only loopback is listened on.
     pub open: bool,
     /// Wrong keys from one address in a minute before it gets 429; 0: no limit.
     pub failures_per_minute: u32,
@@ -414,6 +421,11 @@ impl Pattern {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether every name that `other` fits, fits this one too: its own `*` must stand where this one has one.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        self.matches(&other.0)
     }
 
     /// Linear in the name for each `*`; no backtracking beyond the last star.

@@ -196,6 +196,14 @@ impl Tariff {
         Some((PicoUsd(of_input).rounded_up(), PicoUsd(whole).rounded_up()))
     }
 
+    /// The same without what hangs on who serves it: tools, service tiers, regions.
+    pub fn of_tokens_alone(&self) -> Tariff {
+        let mut tariff = self.clone();
+        tariff.standard.rates.tool_call = None;
+        (tariff.services, tariff.in_region_percent) = (Vec::new(), None);
+        tariff
+    }
+
     /// The same at an endpoint that costs so many percent more.
     pub fn at_regional(&self, percent: u8) -> Tariff {
         let card = |card: &Card| Card {

@@ -8,6 +8,7 @@ use crate::config::snapshot::{AccessLog, AuthScheme, HttpVersion, StreamUsage};
 mod errors;
 mod models;
 mod providers;
+mod quotas;
 mod rules;
 mod store;
 

@@ -4,11 +4,13 @@
 mod quota;
 mod routing;
 
+use http::HeaderName;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::condition::{Condition, Match, Rule};
 use super::events::{EventsConfig, On, Stream, Webhook};
+use super::issuer::{Issuer, KeySource};
 use super::keys;
 use super::policy::Policy;
 use super::secret::Secret;
@@ -97,7 +99,12 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "events": told(events, seal),
         "prices": {"version": prices.version(), "unpriced": unpriced.word()},
         "keys": virtual_keys(keys, seal),
-        "auth": {"pepper": seal(keys.pepper.expose()), "failures_per_minute": keys.failures_per_minute},
+        "auth": {
+            "pepper": seal(keys.pepper.expose()),
+            "failures_per_minute": keys.failures_per_minute,
+            "keys_stale": show_duration(keys.stale),
+            "jwt": keys.issuers.iter().map(|entry| issuer(entry)).collect::<Vec<_>>(),
+        },
     });
     if let Json::Object(members) = &mut shown {
         members.extend(quota::quotas(quotas));
@@ -374,6 +381,52 @@ fn offer(offer: &Offer) -> Map<String, Json> {
         ("manners".to_owned(), manners),
         ("betas".to_owned(), json!(betas.iter().map(|p| p.as_str()).collect::<Vec<_>>())),
     ])
+}
+
+fn issuer(issuer: &Issuer) -> Json {
+    let Issuer {
+        name,
+        source: KeySource { issuer, jwks },
+        audiences,
+        algorithms,
+        header,
+        caller,
+        claims,
+        tags,
+        required,
+        models,
+        models_claim,
+        opaque,
+        weight,
+        own,
+        leeway,
+        refresh,
+        stale,
+    } = issuer;
+    let patterns = |list: &[Pattern]| list.iter().map(Pattern::as_str).map(Json::from).collect::<Vec<_>>();
+    let mut shown = json!({
+        "name": name,
+        "issuer": issuer,
+        "audience": audiences,
+        "jwks_url": jwks,
+        "algorithms": algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect::<Vec<_>>(),
+        "header": header.as_ref().map(HeaderName::as_str),
+        "caller": caller.as_str(),
+        "claims": claims.iter().map(|(tag, claim)| (tag.to_string(), json!(claim.as_str()))).collect::<Map<_, _>>(),
+        "tags": tags.iter().map(|(tag, value)| (tag.to_string(), json!(value))).collect::<Map<_, _>>(),
+        "required": required.iter().map(|(claim, list)| (claim.as_str().to_owned(), patterns(list).into())).collect::<Map<_, _>>(),
+        "models": models.as_deref().map(patterns),
+        "models_claim": models_claim.as_ref().map(|claim| claim.as_str()),
+        "opaque": opaque,
+        "weight": weight,
+        "leeway": show_duration(*leeway),
+        "refresh": show_duration(*refresh),
+        "stale": show_duration(*stale),
+    });
+    if let Json::Object(members) = &mut shown {
+        members.extend(quota::own(own.as_deref()));
+    }
+    shown
 }
 
 fn virtual_keys(keys: &Keys, seal: Seal<'_>) -> Map<String, Json> {

@@ -1,4 +1,5 @@
-//! Who is calling: a virtual key, compared by its keyed hash. A failed check never becomes some default identity.
+//! Who is calling: a virtual key, compared by its keyed hash, or a token of an issuer's (`jwt`). A failed check never becomes some
+//! default identity.
 //!
 //! The key is taken as `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`; two that differ are refused, since the provider's SDK and
 //! we could mean different ones. The hash lookup reveals nothing by its timing that the hash does not: the pepper is secret.
@@ -6,19 +7,23 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
+use super::jwt::{self, Issuers};
+use crate::config::keyring::{Found, Keyring};
 use crate::config::keys;
 use crate::config::snapshot::{Key, Keys};
 use crate::error::{Error, Kind, Result};
 
 /// Addresses whose wrong keys are remembered before old ones are forgotten.
 const TRACKED: usize = 100_000;
+/// While keys cannot be read.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 /// Counts wrong keys per address. Carries over a reload; a changed limit starts anew.
 pub struct Failures {
@@ -26,6 +31,14 @@ pub struct Failures {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     blocked: DashMap<IpAddr, Instant>,
     clock: DefaultClock,
+}
+
+/// Whose keys and tokens are known.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub keys: &'a Keys,
+    pub keyring: &'a Keyring,
+    pub issuers: &'a Issuers,
 }
 
 /// Who was let in.
@@ -36,27 +49,65 @@ pub enum Caller {
     Open,
 }
 
+/// What a request shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown<'a> {
+    Key(&'a str),
+    /// A token, and the header that is for nothing else, when it stood in one.
+    Token(&'a str, Option<&'a HeaderName>),
+}
+
 /// The caller of a request, or why there is none. `now` tells the time keys expire by; it is asked for those that do.
-pub fn caller(
-    keys: &Keys,
+pub async fn caller(
+    known: &Known<'_>,
     failures: &Failures,
     headers: &HeaderMap,
     client: Option<IpAddr>,
     now: impl Fn() -> jiff::Timestamp,
 ) -> Result<Caller> {
+    let Known { keys, keyring, issuers } = known;
     if keys.open {
         return Ok(Caller::Open);
     }
     if let Some(client) = client {
         failures.check(client)?;
     }
-    let checked = presented(headers).and_then(|key| known(keys, key, now));
+    let (checked, guess) = match shown(keys, headers) {
+        Ok(Shown::Key(key)) => {
+            let key = by_value(keys, keyring, key, now);
+            let guess = key.as_ref().is_err_and(|error| error.kind == Kind::Unauthorized);
+            (key, guess)
+        }
+        Ok(Shown::Token(token, header)) => {
+            let caller = issuers.caller(&keys.issuers, header, token, now()).await;
+            let guess = caller.as_ref().is_err_and(|refusal| refusal.is_a_guess());
+            (caller.map_err(Error::from), guess)
+        }
+        Err(error) => (Err(error), true),
+    };
     if checked.is_err()
+        && guess
         && let Some(client) = client
     {
         failures.count(client);
     }
     checked.map(Caller::Key)
+}
+
+/// A header that an issuer has for its own goes first: whoever put it there stands between the client and us.
+fn shown<'a>(keys: &'a Keys, headers: &'a HeaderMap) -> Result<Shown<'a>> {
+    for header in keys.issuers.iter().filter_map(|issuer| issuer.header.as_ref()) {
+        let mut values = headers.get_all(header).iter();
+        let Some(value) = values.next() else { continue };
+        let text = value.to_str().ok().filter(|_| values.next().is_none());
+        let text =
+            text.ok_or_else(|| unauthorized("The token's header is there twice, or holds unusual characters."))?;
+        let text = text.trim();
+        return Ok(Shown::Token(text.strip_prefix("Bearer ").unwrap_or(text), Some(header)));
+    }
+    let key = presented(headers)?;
+    let by_key_or_token = keys.issuers.iter().any(|issuer| issuer.header.is_none());
+    Ok(if by_key_or_token && jwt::looks_like(key) { Shown::Token(key, None) } else { Shown::Key(key) })
 }
 
 /// The key a request shows.
@@ -84,13 +135,23 @@ fn presented(headers: &HeaderMap) -> Result<&str> {
     }
 }
 
-fn known(keys: &Keys, presented: &str, now: impl Fn() -> jiff::Timestamp) -> Result<Arc<Key>> {
+/// Those of the file first.
+fn by_value(keys: &Keys, keyring: &Keyring, presented: &str, now: impl Fn() -> jiff::Timestamp) -> Result<Arc<Key>> {
     // one of ours, mistyped: no need to look
-    let mistyped = keys::checksum_ok(presented) == Some(false);
-    let key = if mistyped { None } else { keys.by_hash.get(&keys::hash(&keys.pepper, presented)) };
-    let Some(key) = key else { return Err(unauthorized("Incorrect API key provided.")) };
-    in_force(key, now)?;
-    Ok(Arc::clone(key))
+    if keys::checksum_ok(presented) == Some(false) {
+        return Err(unauthorized("Incorrect API key provided."));
+    }
+    let hash = keys::hash(&keys.pepper, presented);
+    let key = match keys.by_hash.get(&hash) {
+        Some(key) => Arc::clone(key),
+        None => match keyring.find(&hash, keys.stale) {
+            Found::Key(key) => key,
+            Found::Nobody => return Err(unauthorized("Incorrect API key provided.")),
+            Found::Unknown => return Err(unreadable()),
+        },
+    };
+    in_force(&key, now)?;
+    Ok(key)
 }
 
 /// Whether a key that is known opens anything.
@@ -102,6 +163,12 @@ pub fn in_force(key: &Key, now: impl Fn() -> jiff::Timestamp) -> Result<()> {
         return Err(unauthorized(format!("API key \"{}\" has expired.", key.name)).code("key_expired"));
     }
     Ok(())
+}
+
+/// Nobody is let in by what may have been changed meanwhile.
+fn unreadable() -> Error {
+    let kind = Kind::Overloaded { retry_after: COME_BACK };
+    Error::new(kind, "The API key cannot be looked up at present; try again.").code("keys_unavailable")
 }
 
 fn unauthorized(say: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -36,6 +36,9 @@ use crate::units::{NanoUsd, Tokens};
 /// Bytes of text in a token, roughly; `route` and the tokenizer know more of it.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// Of an answer whose length the request leaves open, for limits.
+const USUAL_OUTPUT: u64 = 1_000;
+
 const FIELDS: [[HeaderName; 3]; 2] = [
     [
         HeaderName::from_static("x-ratelimit-limit-requests"),
@@ -118,8 +121,9 @@ pub async fn admit(
         return Ok(None);
     }
     let info = plan.targets.first().map(|target| target.info).unwrap_or_default();
-    let tokens = tokens(&route::most(question.inquiry.operation, &envelope.body, info));
-    let held = shared.quotas.admit_call(&call.snapshot.quotas, &who(call), Want { tokens }).await;
+    let most = route::most(question.inquiry.operation, &envelope.body, info);
+    let want = Want { tokens: tokens(&most), input: input(&most) };
+    let held = shared.quotas.admit_call(&call.snapshot.quotas, &who(call), want).await;
     call.limit_fields = limit_fields(&shared.quotas.standing(&call.snapshot.quotas, &who(call)));
     held.map(Some).map_err(|refused| told(shared, &refused))
 }
@@ -383,10 +387,14 @@ async fn hold(
         .map_err(|refused| told(shared, &refused))
 }
 
-/// Of a call, for limits: what comes and what may come.
-pub fn tokens(most: &Most) -> Tokens {
-    let output = most.output.0.saturating_mul(u64::from(most.choices));
-    Tokens(most.input.0.div_ceil(BYTES_PER_TOKEN).saturating_add(output))
+/// Of a call, for limits: what comes and what is likely to.
+fn tokens(most: &Most) -> Tokens {
+    let output = most.asked.unwrap_or(Tokens(most.output.0.min(USUAL_OUTPUT)));
+    Tokens(input(most).0.saturating_add(output.0.saturating_mul(u64::from(most.choices))))
+}
+
+fn input(most: &Most) -> Tokens {
+    tokens_of(most.input.0)
 }
 
 fn worst(most: &Most, service_tier: ServiceTier) -> Worst {

@@ -1,7 +1,7 @@
 //! The shell: Pingora's phases, in the order in which a request meets them. Each phase says what happens; how is in the module it names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,13 +19,16 @@ use super::opaque::{self, Plan, Refusal};
 use super::router::{self, Route};
 use super::{exchange, fault, local};
 use crate::call::{Call, Lane};
+use crate::config::keyring::Keyring;
 use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use crate::filter::auth::{self, Caller, Failures};
+use crate::filter::auth::{self, Caller, Failures, Known};
+use crate::filter::jwt::Issuers;
 use crate::id::RequestId;
 use crate::quota::Quotas;
 use crate::store::Ledger;
+use crate::store::keys::KeyTable;
 use crate::telemetry::{AccessWriter, Metrics, record};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
@@ -38,6 +41,11 @@ pub struct Shared {
     pub connections: Connections,
     pub buffered: Arc<Buffered>,
     pub failures: ArcSwap<Failures>,
+    pub issuers: Issuers,
+    /// Keys that were made while running.
+    pub keyring: Keyring,
+    /// Where they are kept, once that is open.
+    pub key_table: OnceLock<KeyTable>,
     pub upstreams: Upstreams,
     pub credentials: Credentials,
     pub tracks: Tracks,
@@ -108,7 +116,7 @@ impl Gateway {
         call.grammar = router::grammar(session.req_header());
         let admitted = admit(session, call)?;
         call.route = admitted.route.name();
-        self.authenticate(session, call)?;
+        self.authenticate(session, call).await?;
         match &admitted.route {
             Route::Llm(inquiry) => {
                 exchange::run(&self.shared, session, call, &admitted, inquiry).await?;
@@ -137,12 +145,11 @@ impl Gateway {
         }
     }
 
-    fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
+    async fn authenticate(&self, session: &Session, call: &mut Call) -> Result<()> {
         let snapshot = &call.snapshot;
-        let failures = self.shared.failures.load();
-        let caller =
-            auth::caller(&snapshot.keys, &failures, &session.req_header().headers, call.client, jiff::Timestamp::now);
-        match caller {
+        let (failures, headers) = (self.shared.failures.load_full(), &session.req_header().headers);
+        let known = Known { keys: &snapshot.keys, keyring: &self.shared.keyring, issuers: &self.shared.issuers };
+        match auth::caller(&known, &failures, headers, call.client, jiff::Timestamp::now).await {
             Ok(Caller::Key(key)) => {
                 call.key = Some(key);
                 Ok(())

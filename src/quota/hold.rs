@@ -46,6 +46,8 @@ pub struct Booked {
 pub(super) struct Claim {
     pub taken: Vec<Taken>,
     pub shadowed: Vec<Arc<str>>,
+    /// Of all that is waited for.
+    pub deadline: Option<tokio::time::Instant>,
     inner: Arc<Inner>,
 }
 
@@ -157,7 +159,7 @@ impl Drop for CostHold {
 
 impl Claim {
     pub fn new(inner: &Arc<Inner>, room: usize) -> Self {
-        Claim { taken: Vec::with_capacity(room), shadowed: Vec::new(), inner: Arc::clone(inner) }
+        Claim { taken: Vec::with_capacity(room), shadowed: Vec::new(), deadline: None, inner: Arc::clone(inner) }
     }
 
     pub fn keep(mut self) -> Vec<Taken> {

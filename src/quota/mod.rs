@@ -76,8 +76,11 @@ pub enum Where {
 /// What a call may use at most, estimated.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
-    /// Input, and output as far as is asked for.
+    /// Input, and output as far as is asked for. What is more than a limit lets through at once counts as all of it, and is settled later: clients
+    /// ask for far more output than they get.
     pub tokens: Tokens,
+    /// Of that, the input, which is what it is.
+    pub input: Tokens,
 }
 
 /// One try at one provider.
@@ -182,7 +185,7 @@ impl Quotas {
 
     /// Requests, tokens and calls at once, of the key, its tags and the model; and the cap of tokens.
     pub async fn admit_call(&self, rules: &Rules, who: &Who<'_>, want: Want) -> Result<CallHold, Refused> {
-        let tokens = i64::try_from(want.tokens.0).unwrap_or(i64::MAX);
+        let [tokens, input] = [want.tokens, want.input].map(|tokens| i64::try_from(tokens.0).unwrap_or(i64::MAX));
         let own = own(who);
         if let Some(cap) = own.and_then(|own| own.caps.tokens).and_then(|cap| i64::try_from(cap).ok())
             && tokens > cap
@@ -193,7 +196,7 @@ impl Quotas {
         let mut claim = Claim::new(&self.inner, found.len());
         for (n, rule) in found.iter().enumerate() {
             let whom = Whom { who, provider: None };
-            let amount = if rule.of == Measure::Tokens { tokens } else { 1 };
+            let amount = if rule.of == Measure::Tokens { tokens.min(rule.amount.max(input)) } else { 1 };
             if let Err(refused) = self.inner.claim(&mut claim, rule, whom, amount).await {
                 return Err(self.inner.longest(claim, refused, found.get(n + 1..), whom, tokens, 0));
             }
@@ -221,7 +224,7 @@ impl Quotas {
                 (Measure::Usd, Some(cost)) => cost,
                 (Measure::Usd, None) if rule.shadow => 0,
                 (Measure::Usd, None) => return Err(self.inner.unpriced(rule, whom)),
-                (Measure::Tokens, _) => tokens,
+                (Measure::Tokens, _) => tokens.min(rule.amount),
                 (Measure::Requests | Measure::Concurrency, _) => 1,
             };
             if let Err(refused) = self.inner.claim(&mut claim, rule, whom, amount).await {
@@ -281,7 +284,7 @@ impl Inner {
             Took::Taken(slip) => slip,
             Took::No(no) => return Err(Refused::by(rule, &counter.subject_text(rule), amount, no)),
             // the only thing here that waits, and so not part of every call's future
-            Took::Ask => match Box::pin(redis::worker::wait(self, &counter, rule, amount)).await {
+            Took::Ask => match Box::pin(redis::worker::wait(self, &counter, rule, amount, &mut claim.deadline)).await {
                 Ok(slip) => slip,
                 Err(no) => return Err(Refused::by(rule, &counter.subject_text(rule), amount, no)),
             },
@@ -305,7 +308,9 @@ impl Inner {
             match counter.take(rule, want, now, self.link(counter)) {
                 Took::Taken(slip) => slip,
                 Took::No(refused) => return Err(no(refused)),
-                Took::Ask => Box::pin(redis::worker::wait(self, counter, rule, want)).await.map_err(no)?,
+                Took::Ask => {
+                    Box::pin(redis::worker::wait(self, counter, rule, want, &mut claim.deadline)).await.map_err(no)?
+                }
             }
         } else {
             counter.force(want, now)

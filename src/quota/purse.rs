@@ -19,7 +19,6 @@ pub struct Purse {
 }
 
 /// The running slice and all that may still count.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small constant")]
 const RING: usize = SLICES as usize + 1;
 
 /// What of the money of a call belongs where.

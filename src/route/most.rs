@@ -25,6 +25,8 @@ pub struct Most {
     pub input: Tokens,
     /// Of each choice.
     pub output: Tokens,
+    /// What the request itself allows of it, if it says so.
+    pub asked: Option<Tokens>,
     pub choices: u32,
     /// As it stands in the request: `flex`, `priority`, ..
     pub service_tier: Option<Box<str>>,
@@ -67,6 +69,7 @@ pub fn most(operation: Operation, body: &[u8], info: Info) -> Most {
     Most {
         input: Tokens((body.len() as u64).min(info.context.unwrap_or(WINDOW))),
         output: Tokens(output),
+        asked: (asked > 0).then_some(Tokens(asked)),
         choices: u32::try_from(choices.clamp(1, CHOICES)).unwrap_or(1),
         service_tier,
         server_tool_calls: if server_tools.iter().any(|tool| has(tool)) { SERVER_TOOL_CALLS } else { 0 },

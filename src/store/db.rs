@@ -12,14 +12,15 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr};
+use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 
 use crate::config::Secret;
 use crate::config::store::{Durability, LedgerPlace};
 
 /// Forward only, and only ever adding: an older program must go on with a newer database, or an update could not be taken back. A file that
 /// was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "ledger", include_str!("migrations/0001_ledger.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "ledger", include_str!("migrations/0001_ledger.sql")), (2, "keys", include_str!("migrations/0002_keys.sql"))];
 
 /// How long a statement waits for another's lock on SQLite.
 const BUSY: Duration = Duration::from_secs(5);
@@ -27,8 +28,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const ACQUIRE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 6;
-/// Seconds; PostgreSQL ends what takes longer, also when nobody waits for it any more.
-const STATEMENT_TIMEOUT: &str = "60s";
+/// PostgreSQL ends what takes longer, also when nobody waits for it any more.
+const LIMITS: &str = "SET statement_timeout = '60s'";
 
 /// A database. Cheap to clone. It connects when it is first asked, and again after a loss.
 #[derive(Clone)]
@@ -75,6 +76,8 @@ macro_rules! on_reader {
     };
 }
 
+// for whoever has tables here
+#[allow(unused_imports)]
 pub(crate) use {on_reader, on_writer};
 
 // === impl Db ===
@@ -147,9 +150,10 @@ impl Db {
         let options = PgConnectOptions::from_str(url.expose())
             .map_err(|_| StoreError::Refused("the URL of the database cannot be read".to_owned()))?
             .application_name("tollgate")
-            .options([("statement_timeout", STATEMENT_TIMEOUT)])
             .disable_statement_logging();
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE);
+        // not as an option of the connection: poolers refuse those
+        let pool = pool.after_connect(|connection, _| Box::pin(async { connection.execute(LIMITS).await.map(drop) }));
         Ok(Db::Postgres(pool.connect_lazy_with(options)))
     }
 

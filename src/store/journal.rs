@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -43,6 +43,8 @@ pub(super) struct Journal {
     synced: Condvar,
     /// Of all segments of this process on disk.
     bytes: AtomicU64,
+    /// Of those that others left in the folder.
+    foreign: AtomicU64,
     /// The last append failed.
     broken: AtomicBool,
 }
@@ -115,10 +117,12 @@ impl Journal {
             state: Mutex::new(state),
             synced: Condvar::new(),
             bytes: AtomicU64::new(0),
+            foreign: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         };
         // what cannot be written is found out now
         journal.rotate(&mut journal.state())?;
+        journal.recount();
         Ok(journal)
     }
 
@@ -130,8 +134,19 @@ impl Journal {
         &self.owner
     }
 
+    /// In the whole folder.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.foreign.load(Ordering::Relaxed)
+    }
+
+    /// How much others left: a gateway that is started again and again while the database is away must not fill the disk.
+    pub(super) fn recount(&self) {
+        let foreign = |entry: &DirEntry| {
+            entry.file_name().to_str().and_then(segment_of).is_some_and(|(owner, _)| owner != self.owner)
+        };
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().filter(foreign);
+        let sum = files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum();
+        self.foreign.store(sum, Ordering::Relaxed);
     }
 
     pub(super) fn is_broken(&self) -> bool {

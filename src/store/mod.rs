@@ -5,6 +5,7 @@ pub mod db;
 pub mod entry;
 mod export;
 mod journal;
+pub mod keys;
 mod ledger;
 mod prune;
 pub mod query;

@@ -3,7 +3,7 @@
 //! A segment is its process' own for as long as that lives; whoever can lock `OWNER.lock` knows that it does not. Doing it twice, or stopping in
 //! the middle, changes nothing: rows are upserts, and files go last.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,14 +32,18 @@ pub(super) struct Recovered {
 /// Everything in the folder that is not `own` and whose process is dead.
 pub(super) async fn recover(folder: &Path, own: &str, db: &Db, upserts: &mut Upserts) -> Result<Recovered, StoreError> {
     let mut all = Recovered::default();
-    for (owner, segments) in owners(folder).map_err(|error| unreadable(folder, &error))? {
-        if owner == own {
-            continue;
-        }
-        let Some(lock) = lock(folder, &owner).map_err(|error| unreadable(folder, &error))? else { continue };
-        // Its owner may have gone in good order since the list was made.
-        let segments = if segments.is_empty() { segments } else { segments_of(folder, &owner) };
-        let found = one(&segments, db, upserts).await?;
+    for owner in owners(folder).into_iter().filter(|owner| owner != own) {
+        let lock = match lock(folder, &owner) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => continue,
+            Err(error) => {
+                warn(&lock_path(folder, &owner), "cannot be locked", &error);
+                continue;
+            }
+        };
+        // listed now that nobody adds to it or takes from it
+        let segments = segments_of(folder, &owner);
+        let Some(found) = one(&segments, db, upserts).await? else { continue };
         for path in &segments {
             remove(path);
         }
@@ -56,19 +60,22 @@ pub(super) async fn recover(folder: &Path, own: &str, db: &Db, upserts: &mut Ups
     Ok(all)
 }
 
-/// One process' segments, oldest first.
-async fn one(segments: &[PathBuf], db: &Db, upserts: &mut Upserts) -> Result<Recovered, StoreError> {
+/// One process' segments, oldest first. `None`: one of them cannot be read; all stay, for another time.
+async fn one(segments: &[PathBuf], db: &Db, upserts: &mut Upserts) -> Result<Option<Recovered>, StoreError> {
     let mut found = Recovered::default();
     let mut open = Open::new(Carried::Open);
     for (index, path) in segments.iter().enumerate() {
-        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                warn(path, "cannot be read", &error);
+                return Ok(None);
+            }
+        };
         let records = bytes.strip_prefix(&MAGIC).unwrap_or_default();
         let sorted = open.sort(records, u64::try_from(index).unwrap_or(u64::MAX), Instant::now());
-        let left = records.len() - sorted.length;
-        if left > 0 {
-            let path = path.display();
-            tracing::warn!(bytes = left, "{path} ends with a torn record; it was not acknowledged to anybody");
-        }
+        let left = bytes.get(bytes.len() - (records.len() - sorted.length)..).unwrap_or_default();
+        judge(path, if records.is_empty() { &bytes } else { left }, sorted.damaged || records.is_empty());
         for rows in sorted.settled.chunks(ROWS) {
             let batch = Batch { rows, again: &[], tariffs: &sorted.tariffs };
             found.settled += write(db, upserts, batch, State::Settled, &mut found.lost).await?;
@@ -80,7 +87,26 @@ async fn one(segments: &[PathBuf], db: &Db, upserts: &mut Upserts) -> Result<Rec
         let batch = Batch { rows, ..Batch::default() };
         found.orphans += write(db, upserts, batch, State::Orphaned, &mut found.lost).await?;
     }
-    Ok(found)
+    Ok(Some(found))
+}
+
+/// What could not be read at the end of a segment. A record that was cut short was acknowledged to nobody; anything else is kept for whoever
+/// can make sense of it.
+fn judge(path: &Path, left: &[u8], damaged: bool) {
+    let nothing = left.iter().all(|byte| *byte == 0) || MAGIC.starts_with(left) || left == MAGIC;
+    if nothing {
+        return;
+    }
+    let (bytes, shown) = (left.len(), path.display());
+    if !damaged {
+        tracing::info!(bytes, "{shown} ends with a record that was cut short");
+        return;
+    }
+    let kept = path.with_extension("damaged");
+    match std::fs::copy(path, &kept) {
+        Ok(_) => tracing::error!(bytes, "{shown} is damaged: what could not be read of it is in {}", kept.display()),
+        Err(error) => warn(path, "is damaged, and cannot be copied", &error),
+    }
 }
 
 /// A batch, and where a row of it is at fault, the others.
@@ -127,24 +153,30 @@ fn lock(folder: &Path, owner: &str) -> io::Result<Option<File>> {
     }
 }
 
-fn owners(folder: &Path) -> io::Result<BTreeMap<String, Vec<PathBuf>>> {
-    let mut owners: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if let Some(owner) = name.strip_suffix(".lock") {
-            owners.entry(owner.to_owned()).or_default();
-        } else if let Some((owner, _)) = segment_of(name) {
-            owners.entry(owner.to_owned()).or_default().push(path);
+fn names(folder: &Path) -> Vec<String> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+        Err(error) => {
+            warn(folder, "cannot be read", &error);
+            Vec::new()
         }
     }
-    // numbers have leading zeros
-    owners.values_mut().for_each(|paths| paths.sort());
-    Ok(owners)
 }
 
+fn owners(folder: &Path) -> BTreeSet<String> {
+    let owner = |name: &String| match name.strip_suffix(".lock") {
+        Some(owner) => Some(owner.to_owned()),
+        None => segment_of(name).map(|(owner, _)| owner.to_owned()),
+    };
+    names(folder).iter().filter_map(owner).collect()
+}
+
+/// Oldest first: their numbers have leading zeros.
 fn segments_of(folder: &Path, owner: &str) -> Vec<PathBuf> {
-    owners(folder).ok().and_then(|mut owners| owners.remove(owner)).unwrap_or_default()
+    let mut names = names(folder);
+    names.retain(|name| segment_of(name).is_some_and(|(of, _)| of == owner));
+    names.sort();
+    names.into_iter().map(|name| folder.join(name)).collect()
 }
 
 fn remove(path: &Path) {
@@ -155,6 +187,6 @@ fn remove(path: &Path) {
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{} cannot be read: {error}", path.display()))
+fn warn(path: &Path, what: &str, error: &io::Error) {
+    tracing::warn!("{} {what}: {error}", path.display());
 }

@@ -291,31 +291,35 @@ impl Writer {
         }
         self.write_spilled().await?;
         let round = self.write_next().await?;
-        self.well();
-        if round != Round::More {
-            self.show_lasting().await?;
-            self.tidy(self.shared.tidy.swap(false, Ordering::Relaxed));
-            self.shared.progress.send_replace(self.tail.position());
-            return self.prune_some().await.map(|pruned| if pruned == Pruned::Some { Round::Wrote } else { round });
+        if round == Round::More {
+            self.well();
+            return Ok(round);
         }
-        Ok(round)
+        self.show_lasting().await?;
+        self.tidy(self.shared.tidy.swap(false, Ordering::Relaxed));
+        self.well();
+        self.shared.progress.send_replace(self.tail.position());
+        Ok(if self.prune_some().await == Pruned::Some { Round::Wrote } else { round })
     }
 
-    /// A little at a time, between batches.
-    async fn prune_some(&mut self) -> Result<Pruned, StoreError> {
+    /// A little at a time, between batches. When it fails, it is tried again the next time it is due.
+    async fn prune_some(&mut self) -> Pruned {
         if self.pruned.is_some_and(|at| at.elapsed() < self.tuning.prune_every) {
-            return Ok(Pruned::All);
+            return Pruned::All;
         }
         let keep = jiff::SignedDuration::try_from(self.keep).unwrap_or(jiff::SignedDuration::MAX);
         let before = jiff::Timestamp::now().checked_sub(keep).map_or(0, |then| then.as_microsecond());
         // whole days, so that a day is a sum or rows
         let before = before - before.rem_euclid(DAY);
         let pruned = timeout(self.tuning.write_timeout, prune(&self.db, before)).await;
-        let pruned = pruned.map_err(|_| StoreError::Timeout)??;
+        let pruned = pruned.unwrap_or(Err(StoreError::Timeout)).unwrap_or_else(|error| {
+            tracing::warn!("old rows were not made sums: {error}");
+            Pruned::All
+        });
         if pruned == Pruned::All {
             self.pruned = Some(Instant::now());
         }
-        Ok(pruned)
+        pruned
     }
 
     async fn migrate(&mut self) -> Result<(), StoreError> {
@@ -328,6 +332,7 @@ impl Writer {
         let journal = Arc::clone(&self.journal);
         let found = recover(journal.folder(), journal.owner(), &self.db, &mut self.upserts).await?;
         self.recovered = Some(Instant::now());
+        self.journal.recount();
         self.shared.orphans.fetch_add(found.orphans, Ordering::Relaxed);
         self.shared.lost.fetch_add(found.lost, Ordering::Relaxed);
         Ok(())

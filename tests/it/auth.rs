@@ -19,7 +19,7 @@ const REVOKED: &str = "sk-revoked-0123456789abcdef";
 const EXPIRED: &str = "sk-expired-0123456789abcdef";
 
 /// Every kind of route, with a body that would be served.
-const ROUTES: [(&str, &str, &str); 13] = [
+pub const ROUTES: [(&str, &str, &str); 13] = [
     ("POST", "/v1/chat/completions", r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#),
     ("POST", "/v1/completions", r#"{"model":"gpt-4o-mini","prompt":"hi"}"#),
     ("POST", "/v1/embeddings", r#"{"model":"gpt-4o-mini","input":"hi"}"#),
@@ -62,21 +62,21 @@ fn hmac_sha256(key: &[u8], text: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(block.map(|b| b ^ 0x5c)).chain_update(inner).finalize().into()
 }
 
-fn call(gateway: &Gateway, route: (&str, &str, &str), headers: &[(&str, &str)]) -> reqwest::RequestBuilder {
+pub fn call(gateway: &Gateway, route: (&str, &str, &str), headers: &[(&str, &str)]) -> reqwest::RequestBuilder {
     let (method, path, body) = route;
     let request = client().request(method.parse().expect("a method"), gateway.url(path));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     if body.is_empty() { request } else { request.header("content-type", "application/json").body(body.to_owned()) }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, HeaderMap, Value) {
+pub async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, HeaderMap, Value) {
     let answer = request.send().await.expect("an answer");
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.expect("a body");
     (status, headers, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-fn bearer(key: &str) -> String {
+pub fn bearer(key: &str) -> String {
     format!("Bearer {key}")
 }
 

@@ -174,6 +174,17 @@ async fn a_key_s_limits_hold_and_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_limited_by_what_calls_really_use() {
+    // 23 of the prompt by its size and 100 asked for are held; 103 are used
+    let provider = provider(100, Duration::from_millis(20)).await;
+    let gateway = gateway(&provider, ", limits: {tpm: 1400}", PRICE, "").await;
+    let statuses = race(&gateway, 120).await;
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((11..=15).contains(&served), "{served}: {statuses:?}");
+    assert_eq!(provider.calls(), served as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_at_once_are_never_more_than_allowed() {
     let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let counted = (Arc::clone(&now), Arc::clone(&most));

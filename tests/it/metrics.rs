@@ -318,7 +318,10 @@ async fn every_call_has_one_line_with_every_documented_field() {
         set(&[&always[..], &key, &target, &tokens, &["first_byte_ms", "first_token_ms"]].concat())
     );
     assert_eq!(names(refused), set(&[&always[..], &failed].concat()));
-    assert_eq!(names(limited), set(&[&always[..], &key, &target, &failed, &["first_byte_ms", "tried"]].concat()));
+    assert_eq!(
+        names(limited),
+        set(&[&always[..], &key, &target, &failed, &["first_byte_ms", "tried", "cost_usd"]].concat())
+    );
     assert_eq!(names(listed), set(&[&always[..], &key, &["lane"]].concat()));
 
     for (name, wanted) in [

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::raw::price::{PriceFile, PriceKind, PriceRow};
-use crate::config::tariff::Tier;
+use crate::config::tariff::{ServiceTier, Tier};
 use crate::config::{decode, tree};
 use crate::units::{NanoUsd, PicoUsdPerToken, Tokens};
 
@@ -263,6 +263,32 @@ fn dated_and_prefixed_names_are_the_same_model() {
     assert_eq!(lookup("bedrock", &arn), lookup("bedrock", &format!("us.{sonnet}")));
     assert_eq!(price("bedrock", "amazon.nova-lite-v1:0"), price("bedrock", "us.amazon.nova-lite-v1:0"));
     assert_eq!(price("bedrock", "eu.amazon.nova-lite-v1:0"), None);
+}
+
+#[test]
+fn tools_and_service_tiers_have_the_prices_of_who_serves_them() {
+    let tariff = |kind, model| lookup(kind, model).and_then(|known| known.tariff).expect("has a price");
+    let gpt = tariff("openai", "gpt-5");
+    // $10 a thousand
+    assert_eq!(gpt.standard.rates.tool_call, Some(NanoUsd(10_000_000)));
+    let at =
+        |tier, tokens| gpt.rates(tier, Tokens(tokens)).map(|rates| (rates.input.unwrap().0, rates.output.unwrap().0));
+    assert_eq!(at(ServiceTier::Flex, 1), Some((625_000, 5_000_000)));
+    assert_eq!(at(ServiceTier::Priority, 1), Some((2_500_000, 20_000_000)));
+    assert_eq!(at(ServiceTier::Fast, 1), None);
+    // Azure has the prices of tokens, and tools of its own
+    let azure = tariff("azure", "gpt-5");
+    assert_eq!((azure.standard.rates.input, azure.standard.rates.tool_call), (gpt.standard.rates.input, None));
+    assert_eq!(azure.rates(ServiceTier::Priority, Tokens(1)), None);
+    let opus = tariff("anthropic", "claude-opus-4-6");
+    assert_eq!((opus.standard.rates.tool_call, opus.in_region_percent), (Some(NanoUsd(10_000_000)), Some(10)));
+    let fast = opus.rates(ServiceTier::Fast, Tokens(1)).unwrap();
+    assert_eq!(
+        (fast.input, fast.output, fast.tool_call),
+        (Some(PicoUsdPerToken(30_000_000)), Some(PicoUsdPerToken(150_000_000)), opus.standard.rates.tool_call)
+    );
+    // a rerank has no tools
+    assert_eq!(tariff("cohere", "rerank-v3.5").standard.rates.tool_call, None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::quota::Owns;
 use super::{Checker, MODEL_CHARACTERS, is_credential, is_model_name};
@@ -13,11 +14,13 @@ use crate::config::{Secret, keys};
 use crate::id::KeyName;
 
 const SHORTEST: usize = 16;
+const KEYS_STALE: Duration = Duration::from_secs(3600);
 const HASH_PREFIX: &str = "hmac-sha256:";
 
 impl Checker<'_> {
     pub(super) fn keys(&mut self, typed: Vec<At<raw::Key>>, auth: raw::Auth) -> Keys {
-        let open = typed.is_empty();
+        let mut owns = Owns::default();
+        let issuers = self.issuers(auth.jwt.unwrap_or_default(), &mut owns);
         let configured = auth.pepper.map(|at| {
             if at.value.expose().len() < SHORTEST {
                 let message = "auth.pepper is too short: use 16 or more characters, e.g. from \"openssl rand -hex 32\"";
@@ -26,15 +29,24 @@ impl Checker<'_> {
             at.value
         });
         let has_pepper = configured.is_some();
+        // who writes a pepper will make keys
+        let open = typed.is_empty() && issuers.is_empty() && !has_pepper;
         let pepper = configured.unwrap_or_else(keys::process_pepper);
         let mut by_hash = HashMap::with_capacity(typed.len());
         let mut names: HashMap<String, Place> = HashMap::with_capacity(typed.len());
-        let mut owns = Owns::default();
         for (index, entry) in typed.into_iter().enumerate() {
             let path = format!("keys[{index}]");
             let place = entry.place;
             let Some(name) = entry.value.name.clone() else { continue };
             self.key_name(&name, &path, &mut names);
+            if let Some(issuer) = issuers.iter().find(|issuer| issuer.is_name_of_caller(&name.value)) {
+                let message = format!(
+                    "{path}.name: {} begins like the names of the callers of {}: choose another",
+                    name.quoted(),
+                    quote(&issuer.name)
+                );
+                self.faults.wrong(name.place, &path, message);
+            }
             let hash = self.key_hash(&entry.value, place, &path, &pepper, has_pepper);
             let key = self.key(entry.value, &name.value, &path, &mut owns);
             let Some(hash) = hash else { continue };
@@ -53,10 +65,18 @@ impl Checker<'_> {
                 }
             }
         }
-        Keys { pepper, by_hash, open, failures_per_minute: auth.failures_per_minute.unwrap_or(60) }
+        Keys {
+            pepper,
+            lasting: has_pepper,
+            by_hash,
+            issuers,
+            open,
+            stale: auth.keys_stale.map_or(KEYS_STALE, |at| at.value.0),
+            failures_per_minute: auth.failures_per_minute.unwrap_or(60),
+        }
     }
 
-    fn key_name(&mut self, name: &At<String>, path: &str, names: &mut HashMap<String, Place>) {
+    pub(super) fn key_name(&mut self, name: &At<String>, path: &str, names: &mut HashMap<String, Place>) {
         let text = &name.value;
         if !(1..=128).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
         {
@@ -127,7 +147,7 @@ impl Checker<'_> {
         }
     }
 
-    fn key(&mut self, typed: raw::Key, name: &str, path: &str, owns: &mut Owns) -> Key {
+    pub(super) fn key(&mut self, typed: raw::Key, name: &str, path: &str, owns: &mut Owns) -> Key {
         let models = typed.models.map(|patterns| patterns.iter().filter_map(|at| self.pattern(at, path)).collect());
         let expires = typed.expires.and_then(|at| match at.value.parse::<jiff::Timestamp>() {
             Ok(time) => Some(time),
@@ -168,7 +188,7 @@ impl Checker<'_> {
         None
     }
 
-    fn pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, at: &At<String>, path: &str) -> Option<Pattern> {
         if at.value == "*" || is_model_name(&at.value.replace('*', "x")) {
             return Some(Pattern::new(&at.value));
         }

@@ -146,7 +146,8 @@ fn build_row(row: &PriceRow, kind: &PriceKind, origin: &Origin) -> Row {
         tariff.in_region_percent = tariff.in_region_percent.or(percent(kind.in_region));
         let regional = percent(row.regional).map(|percent| Arc::new(tariff.at_regional(percent)));
         let names = typed.names.iter().flatten().map(|name| Pattern::new(&name.to_ascii_lowercase()));
-        Priced { names: names.collect(), tariff: Arc::new(tariff), regional }
+        let borrowed = Arc::new(tariff.of_tokens_alone());
+        Priced { names: names.collect(), regional, borrowed: Some(borrowed), tariff: Arc::new(tariff) }
     });
     Row {
         checked: origin.checked.clone(),

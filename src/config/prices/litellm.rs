@@ -166,7 +166,7 @@ fn build(row: &Members<'_>, kind: &str, name: &str, version: &Arc<str>) -> Resul
         reasoning: row.flag("supports_reasoning"),
     };
     let tariff = tariff(row, version)?.map(|tariff| completed(tariff, kind, name));
-    let priced = tariff.map(|tariff| Priced { names: Vec::new(), tariff: Arc::new(tariff), regional: None });
+    let priced = tariff.map(Priced::everywhere);
     // what one prompt may have; the window holds its answer besides, with some vendors
     let context_at_least = row.count("max_input_tokens");
     Ok(Row { checked: None, info, context_at_least, prices: priced.into_iter().collect() })

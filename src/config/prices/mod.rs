@@ -103,10 +103,10 @@ impl Prices {
         let named = self.files.iter().rev().filter_map(|table| table.find_at(seller.provider, name));
         let of_kind = self.files.iter().rev().filter(|_| seller.at_vendor).filter_map(|t| t.find(seller.kind, name));
         let (mut info, mut tariff, mut window) = (Info::default(), None, None);
-        for Found { row, priced, .. } in named.chain(of_kind) {
-            info = info.over(row.info);
-            window = window.or(row.context_at_least);
-            tariff = tariff.or_else(|| priced.map(|priced| Arc::clone(priced.tariff(seller.place))));
+        for found in named.chain(of_kind) {
+            info = info.over(found.row.info);
+            window = window.or(found.row.context_at_least);
+            tariff = tariff.or_else(|| found.tariff(seller.place).map(Arc::clone));
         }
         if seller.at_vendor
             && let Some(known) = catalogue::lookup_at(seller.kind, model, seller.place)

@@ -111,7 +111,7 @@ fn build(model: &Members<'_>, kind: &str, name: &str, source: &str, version: &Ar
         reasoning: model.flag("reasoning"),
     };
     let tariff = tariff(model, kind, name, source, version)?.map(|tariff| completed(tariff, kind, name));
-    let priced = tariff.map(|tariff| Priced { names: Vec::new(), tariff: Arc::new(tariff), regional: None });
+    let priced = tariff.map(Priced::everywhere);
     Ok(Row { checked: None, info, context_at_least: None, prices: priced.into_iter().collect() })
 }
 

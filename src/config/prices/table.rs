@@ -3,6 +3,7 @@
 //! Owns how a name finds its row. Knows no file format (`file`, `litellm`, `models_dev`) and no order between tables (`prices`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::config::error::Place as At;
@@ -71,6 +72,8 @@ pub(in crate::config) struct Priced {
     pub tariff: Arc<Tariff>,
     /// At endpoints of a region, where these cost something else.
     pub regional: Option<Arc<Tariff>>,
+    /// At another vendor's with the same prices of tokens, whose tools and service tiers are its own.
+    pub borrowed: Option<Arc<Tariff>>,
 }
 
 /// A row, by one of its names.
@@ -79,6 +82,8 @@ pub(in crate::config) struct Found<'a> {
     pub kind: &'a Kind,
     pub row: &'a Row,
     pub priced: Option<&'a Priced>,
+    /// It was found in the kind that the one asked for is like.
+    pub is_borrowed: bool,
 }
 
 // === impl Table ===
@@ -98,7 +103,8 @@ impl Table {
     /// `name` in lower case, without what may stand before it in a path.
     pub fn find(&self, kind: &str, name: &str) -> Option<Found<'_>> {
         let own = self.kinds.get(kind)?;
-        own.find(name).or_else(|| self.kinds.get(own.like.as_deref()?)?.find(name))
+        let like = || self.kinds.get(own.like.as_deref()?)?.find(name);
+        own.find(name).or_else(|| like().map(|found| Found { is_borrowed: true, ..found }))
     }
 
     pub fn find_at(&self, provider: &str, name: &str) -> Option<Found<'_>> {
@@ -127,10 +133,13 @@ impl Kind {
             let name = name.to_ascii_lowercase();
             if name.contains('*') {
                 self.patterns.push((Pattern::new(&name), at));
-            } else if self.names.contains_key(&name) {
-                return Err(name);
-            } else {
-                self.names.insert(name, at);
+                continue;
+            }
+            match self.names.entry(name) {
+                Entry::Occupied(other) => return Err(other.key().clone()),
+                Entry::Vacant(slot) => {
+                    slot.insert(at);
+                }
             }
         }
         let others = |pattern: &Pattern| pattern.as_str().bytes().filter(|b| *b != b'*').count();
@@ -146,22 +155,38 @@ impl Kind {
         let at = self.names.get(name).copied();
         let fitting = || self.patterns.iter().find(|(pattern, _)| pattern.matches(name)).map(|(_, at)| *at);
         let row = self.rows.get(at.or_else(fitting)?)?;
-        Some(Found { kind: self, row, priced: row.prices.iter().find(|priced| priced.holds_for(name)) })
+        Some(Found {
+            kind: self,
+            row,
+            priced: row.prices.iter().find(|priced| priced.holds_for(name)),
+            is_borrowed: false,
+        })
+    }
+}
+
+// === impl Found ===
+
+impl<'a> Found<'a> {
+    pub fn tariff(&self, place: Place) -> Option<&'a Arc<Tariff>> {
+        let priced = self.priced?;
+        match (place, &priced.borrowed, &priced.regional) {
+            (_, Some(borrowed), _) if self.is_borrowed => Some(borrowed),
+            (Place::Regional, _, Some(regional)) => Some(regional),
+            (Place::Regional | Place::Global, _, _) => Some(&priced.tariff),
+        }
     }
 }
 
 // === impl Priced ===
 
 impl Priced {
-    pub fn holds_for(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(name))
+    /// For every name of its row, everywhere.
+    pub fn everywhere(tariff: Tariff) -> Priced {
+        Priced { names: Vec::new(), tariff: Arc::new(tariff), regional: None, borrowed: None }
     }
 
-    pub fn tariff(&self, place: Place) -> &Arc<Tariff> {
-        match (place, &self.regional) {
-            (Place::Regional, Some(regional)) => regional,
-            (Place::Regional, None) | (Place::Global, _) => &self.tariff,
-        }
+    pub fn holds_for(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(name))
     }
 }
 

@@ -27,6 +27,16 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         with("modles: {}"),
         with("xyzzy: 1"),
         with("mcp: {}"),
+        key("{name: k, key: canary-0123456789, limits: {}, budget: {usd: much, per: year}, caps: {tokens: 0}}"),
+        key("{name: k, key: canary-0123456789, limits: {tpm: 1, burst: 5}, budget: [{usd: 1}, {per: day}]}"),
+        key("{name: k, key: canary-0123456789, budget: [{usd: 1, per: day}, {usd: 2, per: day, zone: Berlin/Europe}]}"),
+        key(
+            "{name: k, key: canary-0123456789, budget: {usd: 1, per: {rolling: 5m}, zone: Europe/Berlin, soft: [0, 80], allowance: lots}}",
+        ),
+        with("limits: [{match: {model: \"a b\", provider: opnai, \"te am\": x}, rpm: 1}, {rpm: 0}]"),
+        with(
+            "budgets: [{usd: 1, per: day}, {match: {team: a}, usd: 1, per: week, on_outage: maybe}, {usd: 2, per: day}]",
+        ),
         bare("providers: {openai: {api_key: x, apikey: y, region: eu}}"),
         bare("models: {m: {targets: [], strategy: cost}}\nproviders: {ollama: }"),
         bare("- a\n- b\n"),
@@ -117,6 +127,20 @@ fn every_fault_says_where_it_is_what_is_wrong_and_what_to_write() {
         with("retry: {attempts: 0, on: [conect, 42, 6xx, 200, timeout], budget: 101%, backoff: 9s}"),
         with(
             "breaker: {failures: -1, cooldown: 0, probes: 0, rate: {percent: 0%, window: 0}}\nmodels: {m: {target: openai/x, breaker: of}}",
+        ),
+        with("auth: {jwt: [{audience: a}, {issuer: https://a.example}, {issuer: https://a.example, audience: []}]}"),
+        with("auth: {jwt: [{issuer: https://a.example, audience: a, algorithms: [HS256, none, RS265]}]}"),
+        with("auth: {jwt: [{issuer: house, audience: a}, {issuer: http://a.example, audience: a}]}"),
+        with("auth: {jwt: [{issuer: house, name: \"a b\", audience: a, jwks_url: \"https://u:canary@a.example/k\"}]}"),
+        with("auth: {jwt: [{issuer: https://a.example/1, audience: a}, {issuer: https://a.example/2, audience: a}]}"),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, claims: {team: a..b, \"x y\": sub}, tags: {team: a}, caller: \"\", required: {sub: []}, header: authorization}]}",
+        ),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, leeway: 1h, refresh: 1s, stale: 1m, algorithms: []}]}",
+        ),
+        with(
+            "auth: {jwt: [{issuer: https://a.example, audience: a, claims: {team: sub}, tags: {team: a}}]}\nkeys: [{name: \"a.example:ada\", key: 0123456789abcdef}]",
         ),
         provider("{kind: vllm, endpoints: []}"),
         provider("{kind: vllm, endpoints: [canary, \"https://u:canary@h\", ftp://h]}"),

@@ -48,8 +48,6 @@ struct OutputDetails {
 struct ServerTools {
     #[serde(default)]
     web_search_requests: Option<u64>,
-    #[serde(default)]
-    web_fetch_requests: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -114,7 +112,8 @@ impl Reported {
             }
         }
         let tools = self.server_tool_use.unwrap_or_default();
-        let calls = tools.web_search_requests.unwrap_or(0).saturating_add(tools.web_fetch_requests.unwrap_or(0));
+        // what was fetched is billed by its tokens alone
+        let calls = tools.web_search_requests.unwrap_or(0);
         let thought = self.output_tokens_details.and_then(|details| details.thinking_tokens).unwrap_or(0);
         Some(Usage {
             input: Tokens(fresh.saturating_add(read).saturating_add(written)),
@@ -237,7 +236,7 @@ mod tests {
                 cache_write_1h: Tokens(20),
                 output: Tokens(7),
                 reasoning: Tokens(3),
-                server_tool_calls: 3,
+                server_tool_calls: 2,
                 ..Usage::default()
             }
         );

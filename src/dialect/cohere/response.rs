@@ -131,21 +131,26 @@ pub fn stop_reason(word: Cow<'_, str>) -> StopReason<'_> {
     }
 }
 
-/// `tokens` counts all that the model read and wrote, Cohere's own template included; `billed_units` only what is paid for. Images stand
-/// beside the input.
+/// `tokens` counts all that the model read and wrote, Cohere's own template included; `billed_units` what is paid for, and that counts here. Images
+/// stand beside the input.
 pub fn usage(usage: &Node<'_>) -> Option<Usage> {
     let usage = usage.as_object()?;
     let billed = usage.get("billed_units").and_then(Node::as_object);
-    let tokens = usage.get("tokens").and_then(Node::as_object).or(billed)?;
+    let tokens = usage.get("tokens").and_then(Node::as_object);
+    billed.or(tokens)?;
     let count = |members: &Members<'_>, name: &str| members.get(name).and_then(Node::as_u64).unwrap_or(0);
-    let input = count(tokens, "input_tokens").saturating_add(count(tokens, "image_tokens"));
-    let output = count(tokens, "output_tokens");
+    let first = |name: &str| {
+        let of = |members: Option<&Members<'_>>| members.and_then(|members| members.get(name)).and_then(Node::as_u64);
+        of(billed).or_else(|| of(tokens)).unwrap_or(0)
+    };
+    let input = first("input_tokens").saturating_add(first("image_tokens"));
+    let output = first("output_tokens");
     let searches = billed.map_or(0, |billed| count(billed, "search_units"));
     Some(Usage {
         input: Tokens(input),
         cache_read: Tokens(count(usage, "cached_tokens").min(input)),
         output: Tokens(output),
-        reasoning: Tokens(count(tokens, "reasoning_tokens").min(output)),
+        reasoning: Tokens(first("reasoning_tokens").min(output)),
         server_tool_calls: u32::try_from(searches).unwrap_or(u32::MAX),
         ..Usage::default()
     })

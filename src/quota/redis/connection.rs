@@ -18,7 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub enum Target {
     One(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
     /// The sentinels, the master's name, and how it is spoken to.
     Sentinel {
         sentinels: Vec<String>,
@@ -65,7 +65,7 @@ impl Target {
                 let nodes = hosts.split(',').map(|host| format!("{tls}://{login}{at}{host}"));
                 let builder = ClusterClient::builder(nodes).connection_timeout(CONNECT).response_timeout(CONNECT);
                 // who waits has no time for a second try
-                Ok(Target::Cluster(builder.retries(1).build().map_err(NoUrl::of)?))
+                Ok(Target::Cluster(Box::new(builder.retries(1).build().map_err(NoUrl::of)?)))
             }
             ("+sentinel", _) => Self::sentinel(tls, rest),
             ("", "redis" | "rediss" | "unix" | "redis+unix") => {

@@ -7,7 +7,11 @@
 //!
 //! Of **rates**, a replica takes credit out of the shared bucket. What it gives back is said once: when that is lost, it is lost.
 
+mod exchange;
+
 use std::time::Duration;
+
+pub use self::exchange::{Answer, Ask};
 
 use super::super::bucket::{Bucket, Rate};
 use super::super::clock::Now;
@@ -29,6 +33,10 @@ const ALONE: Slip = -1;
 const PATIENT: u32 = 10;
 /// Leases of calls at once must be renewed, or they are taken for those of a dead replica.
 const RENEW: i64 = 5_000_000;
+/// And those of rolling budgets, long before they would have left them.
+const RENEW_ROLLING: i64 = 60_000_000;
+/// Between two questions for which nobody waits.
+const PAUSE: i64 = 20_000;
 
 #[derive(Debug)]
 pub struct Lease {
@@ -50,6 +58,9 @@ pub struct Lease {
     known: i64,
     /// There is something to hear even if there is nothing to say.
     curious: bool,
+    /// Used without a lease, and told since to a server that could not grant one yet.
+    carried: i64,
+    replicas: i64,
 }
 
 /// The part of a lease that belongs to one period.
@@ -88,6 +99,8 @@ pub struct Seen {
 struct Denied {
     until: i64,
     room: i64,
+    /// What was asked for.
+    need: i64,
     no: No,
 }
 
@@ -114,50 +127,6 @@ pub struct Link {
 /// Where counters are not shared, nobody is asked.
 pub const NOBODY: Link = Link { up: false, replicas: 1 };
 
-/// A question to the shared counter.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// Begin of the period; 0 where there is none.
-    pub period: i64,
-    pub ends: i64,
-    pub sequence: u64,
-    /// The shared counter should know this replica.
-    pub met: bool,
-    /// What the replica keeps whatever is said: beyond what is settled.
-    pub floor: i64,
-    /// Given back to a rate's bucket; below 0: used beyond what was taken.
-    pub give: i64,
-    /// To be granted whole, or nothing at all.
-    pub need: i64,
-    /// To be granted as far as there is plenty.
-    pub want: i64,
-    /// Less than this is of no use.
-    pub least: i64,
-    /// Known to be used, by whoever: for a counter that lost its memory.
-    pub known: i64,
-    pub settled: Vec<(i64, i64)>,
-    total: i64,
-}
-
-/// What it said.
-#[derive(Debug, Clone, Default)]
-pub struct Answer {
-    /// Of money and calls at once: the lease, beyond what is settled. Of rates: granted.
-    pub granted: i64,
-    pub spent: i64,
-    pub used: i64,
-    /// Still to be had.
-    pub room: i64,
-    /// Of a rate: microseconds until the need can be met.
-    pub wait: i64,
-    /// It has lost its memory, and waits for the replicas to tell what they know.
-    pub quiet: bool,
-    /// Of a rolling budget that has not enough: the slice with which enough leaves it.
-    pub frees: Option<i64>,
-    /// Soft percents that were passed.
-    pub passed: Vec<u8>,
-}
-
 // === impl Lease ===
 
 impl Lease {
@@ -175,11 +144,14 @@ impl Lease {
             seen: Seen::default(),
             known: 0,
             curious: false,
+            carried: 0,
+            replicas: 1,
         }
     }
 
     pub fn take(&mut self, rule: &Rule, want: i64, now: Now, link: Link) -> Took {
         self.roll(rule, now);
+        self.replicas = link.replicas.max(1);
         if want <= self.now.free || rule.shadow {
             return Took::Taken(self.use_up(rule, want));
         }
@@ -192,18 +164,18 @@ impl Lease {
                 && now.mono < denied.until
                 && want > self.now.free.saturating_add(denied.room)
             {
-                return Took::No(denied.no);
+                return Took::No(denied.no(rule, want));
             }
             self.need = if self.wanted == 0 { want } else { self.need.min(want) };
             self.wanted = self.wanted.saturating_add(want);
             return Took::Ask;
         }
-        self.take_alone(rule, want, now, link)
+        self.take_alone(rule, want, now)
     }
 
     /// Nobody can be asked.
-    fn take_alone(&mut self, rule: &Rule, want: i64, now: Now, link: Link) -> Took {
-        let replicas = link.replicas.max(1);
+    fn take_alone(&mut self, rule: &Rule, want: i64, now: Now) -> Took {
+        let replicas = self.replicas;
         let overdraft = match (rule.on_outage, rule.of) {
             // nothing of it is owed to the shared bucket
             (OnOutage::Open, Measure::Requests | Measure::Tokens) => return Took::Taken(ALONE),
@@ -220,10 +192,10 @@ impl Lease {
                 };
             }
             (OnOutage::Local, Measure::Requests | Measure::Tokens) => {
-                return self.take_spare(rule, want, now, replicas);
+                return self.take_spare(rule, want, now);
             }
         };
-        let after = want.saturating_sub(self.now.free);
+        let after = want.saturating_sub(self.now.free).saturating_add(self.carried);
         // what is known to be gone is gone, allowance or not
         let within = rule.of != Measure::Usd
             || rule.on_outage == OnOutage::Open
@@ -235,7 +207,8 @@ impl Lease {
         }
     }
 
-    fn take_spare(&mut self, rule: &Rule, want: i64, now: Now, replicas: i64) -> Took {
+    fn take_spare(&mut self, rule: &Rule, want: i64, now: Now) -> Took {
+        let replicas = self.replicas;
         let Some(whole) = Rate::of(rule) else { return Took::Taken(ALONE) };
         let share =
             Rate { amount: (whole.amount / replicas).max(1), every: whole.every, size: (whole.size / replicas).max(1) };
@@ -304,151 +277,13 @@ impl Lease {
         }
     }
 
-    // --- questions and answers ---
-
-    /// The next question that should be asked now, if any.
-    pub fn ask(&mut self, rule: &Rule, now: Now) -> Option<Ask> {
-        self.roll(rule, now);
-        if self.flying {
-            return None;
-        }
-        // what is over is said first, so that it can be forgotten
-        if let Some(over) =
-            self.past.iter_mut().find(|over| over.reported != over.settled || over.free != 0 || !over.met)
-            && self.wanted == 0
-        {
-            self.flying = true;
-            over.free = over.free.min(0);
-            return Some(over.ask(rule, over.held, 0));
-        }
-        let target = self.pace.target(rule);
-        let free = self.now.free;
-        let due = now.mono.saturating_sub(self.now.asked_at);
-        let waiting = self.wanted > 0;
-        let denied = self.denied.is_some_and(|denied| now.mono < denied.until) || now.mono < self.quiet_until;
-        let low = free < target / 2 && !denied;
-        let plenty = free > target.saturating_mul(2);
-        let report = self.now.settled != self.now.reported && due >= REPORT;
-        let renew = rule.of == Measure::Concurrency && self.now.held + free.max(0) > 0 && due >= RENEW;
-        let debt = free < 0 && due >= REPORT;
-        let curious = std::mem::take(&mut self.curious);
-        if !(waiting || low || plenty || report || renew || debt || curious) {
-            return None;
-        }
-        self.flying = true;
-        let keep = if waiting { 0 } else { free.clamp(0, if plenty { target } else { i64::MAX }) };
-        let mut ask = if is_rate(rule) {
-            let mut ask = self.now.ask(rule, 0, free - keep);
-            ask.want = if waiting { target.max(self.wanted) } else { target.saturating_sub(keep) };
-            ask
-        } else {
-            let mut ask = self.now.ask(rule, self.now.held.saturating_add(keep), 0);
-            ask.want = if waiting { target.max(self.wanted) } else { target.saturating_sub(keep) };
-            ask
-        };
-        // out of our hands before it is out of theirs
-        self.now.free = if is_rate(rule) || free > 0 { keep } else { free };
-        self.now.asked_at = now.mono;
-        ask.need = if waiting { self.need } else { 0 };
-        if denied && !waiting {
-            ask.want = 0;
-        }
-        ask.least = self.pace.last.max(1);
-        ask.known = self.seen.used.max(self.known);
-        if let Window::Rolling(time) = &rule.window
-            && due > i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-            && self.now.met
-        {
-            // that was too long ago to count
-            ask.known = 0;
-        }
-        (self.need, self.wanted) = (0, 0);
-        Some(ask)
-    }
-
-    /// The soft percents that were passed.
-    pub fn hear(&mut self, rule: &Rule, ask: &Ask, answer: &Answer, now: Now) -> Vec<u8> {
-        self.flying = false;
-        let Some(tenure) = self.tenure(ask.period) else { return Vec::new() };
-        tenure.met = true;
-        tenure.reported = ask.total;
-        if is_rate(rule) {
-            tenure.free = tenure.free.saturating_add(answer.granted);
-        } else {
-            // all that may be used since the beginning, less what is
-            let entitled = ask.total.saturating_add(answer.granted);
-            tenure.free = entitled.saturating_sub(tenure.settled).saturating_sub(tenure.held);
-        }
-        if ask.period == self.now.slip {
-            self.seen = Seen { spent: answer.spent, used: answer.used, settled: ask.total };
-            self.pace.patience = if answer.room > most(rule) / 4 { PATIENT } else { 1 };
-            self.quiet_until = if answer.quiet { now.mono.saturating_add(QUIET) } else { 0 };
-            let met = ask.need == 0 || self.now.free >= ask.need;
-            self.denied = (!met && !answer.quiet).then(|| self.denied(rule, ask, answer, now));
-        }
-        self.past.retain(|over| over.held > 0 || over.reported != over.settled || over.free != 0);
-        answer.passed.clone()
-    }
-
-    fn denied(&self, rule: &Rule, ask: &Ask, answer: &Answer, now: Now) -> Denied {
-        let resets = match &rule.window {
-            // when enough of what was spent has left it
-            Window::Rolling(time) => answer.frees.map(|begins| begins + slice(*time).saturating_mul(SLICES + 1)),
-            _ => self.resets(rule),
-        };
-        let wait = if is_rate(rule) {
-            Some(answer.wait.max(1))
-        } else if answer.spent.saturating_add(ask.need) <= rule.amount || rule.of == Measure::Concurrency {
-            Some(1_000_000)
-        } else {
-            resets.map(|at| at.saturating_sub(now.wall).max(0))
-        };
-        let pause = if is_rate(rule) { DENIED.min(answer.wait.max(1)) } else { DENIED };
-        let no = No { wait, resets, ..self.no(rule) };
-        Denied { until: now.mono.saturating_add(pause), room: answer.room.max(0), no }
-    }
-
-    /// There was no answer.
-    pub fn miss(&mut self, rule: &Rule, ask: &Ask) {
-        self.flying = false;
-        if is_rate(rule) && ask.give < 0 {
-            // a debt does not go away because nobody heard of it
-            self.now.free = self.now.free.saturating_add(ask.give);
-        }
-    }
-
-    /// Once in a beat of the worker.
-    pub fn beat(&mut self) {
-        let pace = &mut self.pace;
-        pace.idle = if pace.taken > 0 { 0 } else { pace.idle.saturating_add(1) };
-        pace.rate = pace.rate.saturating_add(pace.taken) / 2;
-        pace.taken = 0;
-    }
-
-    /// The shared counter has lost its memory: tell it all again.
-    pub fn lost(&mut self, rule: &Rule) -> bool {
-        let knows = !is_rate(rule) && self.now.met;
-        self.curious |= knows;
-        knows
-    }
-
-    /// Ask, if only to know how it stands.
-    pub fn look(&mut self) {
-        self.curious = true;
-    }
-
-    /// Give everything back but what running calls hold.
-    pub fn close(&mut self) {
-        self.pace = Pace::default();
-        self.curious = true;
-    }
-
     // --- looking ---
 
     /// Worth a question now: there is little left.
     pub fn is_low(&self, rule: &Rule, now: Now) -> bool {
         let denied = self.denied.is_some_and(|denied| now.mono < denied.until);
-        !self.flying && !denied && self.now.free < self.pace.target(rule) / 2
+        let due = now.mono.saturating_sub(self.now.asked_at);
+        !self.flying && !denied && due >= PAUSE && self.now.free < self.target(rule) / 2
     }
 
     /// Nothing is left to say.
@@ -467,7 +302,8 @@ impl Lease {
     /// Nothing is left to remember.
     pub fn is_idle(&mut self, rule: &Rule, now: Now) -> bool {
         let remembers = rule.of == Measure::Usd && (self.now.settled != 0 || self.known != 0 || self.now.met);
-        self.is_quiet(rule, now) && !remembers && self.spare.is_none()
+        let spare = self.spare.as_mut().is_none_or(|spare| spare.is_full(now.mono));
+        self.is_quiet(rule, now) && !remembers && spare
     }
 
     /// Used, held and when it begins anew, by all and as far as is known; see [`super::super::counter::Stand`].
@@ -513,6 +349,17 @@ impl Lease {
         No { wait: Some(1_000_000), used, held, resets: self.resets(rule), outage: false }
     }
 
+    /// How much should be at hand: what is used in two beats, four calls at least. Of a rate, all replicas together have no more than an eighth.
+    fn target(&self, rule: &Rule) -> i64 {
+        let Pace { taken, rate, last, idle, patience } = self.pace;
+        if taken == 0 && (idle >= patience || last == 0) {
+            return 0;
+        }
+        let used = rate.max(taken).saturating_mul(2);
+        let part = if is_rate(rule) { 8 } else { 2 };
+        used.max(last.saturating_mul(4)).min(most(rule) / (part * self.replicas))
+    }
+
     fn tenure(&mut self, slip: Slip) -> Option<&mut Tenure> {
         std::iter::once(&mut self.now).chain(&mut self.past).find(|tenure| tenure.slip == slip)
     }
@@ -531,7 +378,7 @@ impl Lease {
         if over.held > 0 || over.reported != over.settled || over.free != 0 {
             self.past.push(over);
         }
-        (self.denied, self.seen, self.known) = (None, Seen::default(), 0);
+        (self.denied, self.seen, self.known, self.carried) = (None, Seen::default(), 0, 0);
     }
 }
 
@@ -549,6 +396,21 @@ fn most(rule: &Rule) -> i64 {
     match rule.window {
         Window::Rate { burst, .. } => burst,
         Window::Now | Window::Calendar { .. } | Window::Rolling(_) | Window::Lifetime => rule.amount,
+    }
+}
+
+// === impl Denied ===
+
+impl Denied {
+    /// The same no, to somebody else.
+    fn no(&self, rule: &Rule, want: i64) -> No {
+        match (Rate::of(rule), self.no.wait) {
+            (Some(rate), Some(wait)) => {
+                let more = i128::from(want - self.need) * i128::from(rate.every) / i128::from(rate.amount.max(1));
+                No { wait: Some(wait.saturating_add(i64::try_from(more).unwrap_or(0)).max(1)), ..self.no }
+            }
+            (_, _) => self.no,
+        }
     }
 }
 
@@ -579,37 +441,5 @@ impl Tenure {
             Some((_, sum)) => *sum = sum.saturating_add(used),
             None => self.slices.push((begins, used)),
         }
-    }
-
-    fn ask(&mut self, rule: &Rule, floor: i64, give: i64) -> Ask {
-        self.sequence += 1;
-        let rolling = matches!(rule.window, Window::Rolling(_));
-        Ask {
-            period: self.slip,
-            ends: self.period.ends,
-            sequence: self.sequence,
-            met: self.met,
-            floor: floor.max(0),
-            give,
-            need: 0,
-            want: 0,
-            least: 1,
-            known: 0,
-            settled: if rolling { self.slices.clone() } else { vec![(0, self.settled)] },
-            total: self.settled,
-        }
-    }
-}
-
-// === impl Pace ===
-
-impl Pace {
-    /// How much should be at hand: what is used in two beats, four calls at least, and never more than an eighth of everything.
-    fn target(&self, rule: &Rule) -> i64 {
-        if self.taken == 0 && (self.idle >= self.patience || self.last == 0) {
-            return 0;
-        }
-        let rate = self.rate.max(self.taken);
-        rate.saturating_mul(2).max(self.last.saturating_mul(4)).min(most(rule) / 8)
     }
 }

@@ -33,9 +33,16 @@ const LOOK: u32 = 20;
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// A claim that its slice cannot serve: ring, and wait for the answer, but not for long.
-pub async fn wait(inner: &Inner, counter: &Arc<Counter>, rule: &Arc<Rule>, want: i64) -> Result<Slip, No> {
+/// `deadline`: of all that one call waits for; set by the first.
+pub async fn wait(
+    inner: &Inner,
+    counter: &Arc<Counter>,
+    rule: &Arc<Rule>,
+    want: i64,
+    deadline: &mut Option<Instant>,
+) -> Result<Slip, No> {
     let (Some(shared), Some(line)) = (&inner.shared, &counter.line) else { return Ok(0) };
-    let deadline = Instant::now() + shared.settings.patience;
+    let deadline = *deadline.get_or_insert_with(|| Instant::now() + shared.settings.patience);
     loop {
         let mut bell = std::pin::pin!(line.bell().notified());
         // before looking, so that no ring is missed

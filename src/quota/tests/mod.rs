@@ -65,7 +65,7 @@ impl World {
     }
 
     fn call(&self, who: &Who<'_>, tokens: u64) -> Result<CallHold, Refused> {
-        now(self.quotas.admit_call(&self.snapshot.quotas, who, Want { tokens: Tokens(tokens) }))
+        now(self.quotas.admit_call(&self.snapshot.quotas, who, Want { tokens: Tokens(tokens), input: Tokens(tokens) }))
     }
 
     fn attempt(&self, who: &Who<'_>, cost: NanoUsd) -> Result<CostHold, Refused> {

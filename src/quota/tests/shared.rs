@@ -58,7 +58,7 @@ impl Replica {
     async fn call(&self, snapshot: &Snapshot, name: &str, tokens: u64) -> Result<CallHold, Refused> {
         let key = key(snapshot, name);
         let who = Who { key: Some(key), tags: &key.tags, model: "m" };
-        self.quotas.admit_call(&snapshot.quotas, &who, Want { tokens: Tokens(tokens) }).await
+        self.quotas.admit_call(&snapshot.quotas, &who, Want { tokens: Tokens(tokens), input: Tokens(tokens) }).await
     }
 
     async fn attempt(&self, snapshot: &Snapshot, name: &str, cost: f64) -> Result<CostHold, Refused> {

@@ -168,6 +168,30 @@ pub(super) async fn fill(config: &StoreConfig) {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_kept_and_what_stands_before_it_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = sqlite(folder.path());
+    let path = |name: &str| config.journal.join(name);
+    std::fs::create_dir(&config.journal).unwrap();
+    let mut bytes = crate::store::codec::MAGIC.to_vec();
+    for n in 0..3 {
+        crate::store::codec::put_reservation(&mut bytes, &reservation(n)).unwrap();
+    }
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path("a-00000001.log"), &bytes).unwrap();
+    std::fs::write(path("b-00000001.log"), "of another version").unwrap();
+    std::fs::write(path("c-00000001.log"), &bytes[..5]).unwrap();
+    std::fs::write(path("d-00000001.log"), [&bytes[..8], &[0; 4096]].concat()).unwrap();
+    let ledger = open(&config).await;
+    assert_eq!(rows(&ledger).await, [("call-0".to_owned(), 1, Some(1000), Some("orphaned".to_owned()))]);
+    let mut names = files(&config);
+    names.retain(|name| !name.starts_with('0'));
+    assert_eq!(names, ["a-00000001.damaged", "b-00000001.damaged"]);
+    assert_eq!(std::fs::read(path("a-00000001.damaged")).unwrap(), bytes);
+}
+
+#[tokio::test]
 async fn who_waits_for_the_disk_waits_together() {
     let folder = tempfile::tempdir().unwrap();
     let config = StoreConfig { durability: Durability::Disk, ..sqlite(folder.path()) };

@@ -2,7 +2,9 @@
 
 pub mod certificates;
 pub mod raw;
+pub mod redis;
 pub mod scripted;
+pub mod tokens;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -159,6 +161,13 @@ impl Gateway {
         let mut gateway = Gateway { data, admin, key: KEY, folder, child };
         gateway.wait_ready().await;
         gateway
+    }
+
+    /// The same again, once the process has ended.
+    pub async fn restart(&mut self) {
+        self.ended(Duration::from_secs(10)).await;
+        self.child = spawn(&self.config_path(), &[], &[]);
+        self.wait_ready().await;
     }
 
     /// A second process for the same configuration, started to take over.

@@ -83,7 +83,7 @@ fn every_recorded_answer_is_read() {
         let stop = &response.choices[0].stop.as_ref().unwrap().reason;
         assert_eq!(*stop == StopReason::ToolUse, count("call") > 0, "{id}");
         assert!(!matches!(stop, StopReason::Other(_)), "{id}");
-        assert_eq!(response.usage.unwrap().output.0, recorded["usage"]["tokens"]["output_tokens"], "{id}");
+        assert_eq!(response.usage.unwrap().output.0, recorded["usage"]["billed_units"]["output_tokens"], "{id}");
         assert!(response.extra.is_empty() && response.choices[0].extra.is_empty(), "{id}");
     }
     println!("{answers} answers and {errors} errors read");
@@ -116,7 +116,7 @@ fn every_recorded_stream_is_read_however_it_is_split() {
         assert_eq!(lines("text") + lines("thought"), count("content-start") + plan, "{id}");
         assert!(whole.id.is_some() && whole.usage.is_some(), "{id}");
         let last = events.last().unwrap();
-        assert_eq!(whole.usage.unwrap().output.0, last["delta"]["usage"]["tokens"]["output_tokens"], "{id}");
+        assert_eq!(whole.usage.unwrap().output.0, last["delta"]["usage"]["billed_units"]["output_tokens"], "{id}");
     }
     println!("{streams} streams read");
 }

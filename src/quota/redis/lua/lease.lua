@@ -80,7 +80,7 @@ for field, value in pairs(was) do
   elseif kind == 'l:' and rest ~= me then
     local silent = now - tonumber(was['x:' .. rest] or 0)
     -- of calls at once, and of a rolling time: long over
-    if (ttl > 0 and silent > ttl) or (tonumber(value) == 0 and silent > 604800000) then
+    if (ttl > 0 and silent > ttl) or (tonumber(value) == 0 and silent > 7776000000) then
       gone[#gone + 1] = field
       gone[#gone + 1] = 'x:' .. rest
       gone[#gone + 1] = 'q:' .. rest
