@@ -124,6 +124,7 @@ pub fn run(live: Arc<Live>, start: Start) -> ExitCode {
         tracks: Tracks::default(),
         ledger: books.ledger.clone(),
         quotas: books.quotas.clone(),
+        events: books.events.clone(),
         started: Instant::now(),
     });
 

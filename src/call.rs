@@ -25,7 +25,7 @@ pub struct Call {
     /// `None` before authentication, and in open mode.
     pub key: Option<Arc<Key>>,
     /// Where the request brought some: those of the key and its own.
-    pub own_tags: Option<Arc<[(Arc<str>, Arc<str>)]>>,
+    pub own_tags: Option<Arc<[Tag]>>,
     pub method: http::Method,
     /// Which row of the router answered.
     pub route: &'static str,
@@ -70,6 +70,9 @@ pub struct Call {
     /// Spent waiting for the client or the provider; the rest is ours.
     pub waited: Duration,
 }
+
+/// A tag and its value.
+pub type Tag = (Arc<str>, Arc<str>);
 
 /// How a body is carried to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +179,7 @@ impl Call {
     }
 
     /// By which limits, budgets and reports tell calls apart.
-    pub fn tags(&self) -> &[(Arc<str>, Arc<str>)] {
+    pub fn tags(&self) -> &[Tag] {
         match (&self.own_tags, &self.key) {
             (Some(tags), _) => tags,
             (None, Some(key)) => &key.tags,

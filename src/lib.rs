@@ -23,6 +23,7 @@ pub mod config;
 
 // organs
 pub mod call;
+pub mod event;
 pub mod filter;
 pub mod meter;
 pub mod provider;
@@ -31,6 +32,9 @@ pub mod route;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+
+// told of organs, to whoever asks at a door
+pub mod report;
 
 // doors
 pub mod gateway;

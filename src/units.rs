@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::AddAssign;
 
 /// Model tokens, as a provider bills them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tokens(pub u64);
 
 impl AddAssign for Tokens {
@@ -24,11 +24,11 @@ impl Sum for Tokens {
 }
 
 /// A rate: 1e-12 USD a token, exact: $0.01875 per million tokens is 18 750.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct PicoUsdPerToken(pub i64);
 
 /// An amount: 1e-9 USD.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct NanoUsd(pub i64);
 
 /// An amount before it is rounded: 1e-12 USD. Shown as US dollars.

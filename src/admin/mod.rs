@@ -4,6 +4,7 @@
 //! page cannot act on a loopback port.
 
 mod keys;
+mod usage;
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +47,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/status", get(status))
         .route("/api/explain", post(explain))
         .merge(keys::router())
+        .merge(usage::routes())
         .route_layer(middleware::from_fn_with_state(admin.clone(), guard));
     Router::new()
         .route("/metrics", get(metrics))

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use crate::config::quota::{Measure, Models, One, Rule, Window};
 use crate::config::store::Counters;
 use crate::config::watch::Live;
 use crate::config::{Secret, Snapshot};
-use crate::quota::{Quotas, SharedSettings, Where};
+use crate::event::{Budget, Event, Events};
+use crate::id::RequestId;
+use crate::quota::{self, Quotas, SharedSettings, Where};
 use crate::store::query::{Condition, Dimension, Period, UsageQuery, UsageRow};
 use crate::store::{Ledger, StoreError};
 
@@ -27,6 +30,7 @@ pub struct Books {
     runtime: Runtime,
     pub ledger: Ledger,
     pub quotas: Quotas,
+    pub events: Events,
     /// Rules that need not be restored any more.
     restored: Mutex<HashSet<u64>>,
     /// Counters are kept elsewhere, where others spend from them too.
@@ -55,10 +59,18 @@ impl Books {
         };
         let shared = !matches!(place, Where::Here);
         let quotas = Quotas::new(place).map_err(|error| format!("the counters cannot be used: {error}"))?;
-        let books = Books { runtime, ledger, quotas, restored: Mutex::default(), shared };
+        let events = {
+            let _entered = runtime.enter();
+            Events::start(&snapshot.events)?
+        };
+        let books = Books { runtime, ledger, quotas, events, restored: Mutex::default(), shared };
+        books.quotas.adopt(&snapshot.quotas);
         books.runtime.block_on(books.restore(snapshot));
         let keeper = books.quotas.clone();
         books.runtime.spawn(async move { keeper.keep().await });
+        if let Some(passed) = books.quotas.events() {
+            books.runtime.spawn(tell_budgets(passed, books.events.clone()));
+        }
         books.runtime.block_on(books.connected());
         Ok(books)
     }
@@ -66,14 +78,22 @@ impl Books {
     /// Budgets that are new get what was spent before.
     pub fn on_reload(self: &Arc<Self>, live: Arc<Live>) {
         let books = Arc::clone(self);
-        self.runtime.spawn(async move { books.restore(&live.load()).await });
+        self.runtime.spawn(async move {
+            let snapshot = live.load();
+            books.quotas.adopt(&snapshot.quotas);
+            books.restore(&snapshot).await;
+        });
     }
 
     /// After the last call.
     pub fn close(&self) {
         self.runtime.block_on(async {
-            self.quotas.close().await;
-            if !self.ledger.flush(FLUSH).await {
+            let (sent, (), flushed) =
+                tokio::join!(self.events.flush(FLUSH), self.quotas.close(), self.ledger.flush(FLUSH));
+            if !sent {
+                tracing::warn!("some events were not taken in time, and are lost");
+            }
+            if !flushed {
                 tracing::warn!("the database is behind; what it lacks is in the journal");
             }
         });
@@ -125,6 +145,24 @@ impl Books {
         if let (Some(at), Some(values)) = (at, values) {
             self.quotas.restore(rule, &values, at, row.cost);
         }
+    }
+}
+
+/// Budgets that pass a soft percent, to whoever wants to hear of them.
+async fn tell_budgets(mut passed: mpsc::Receiver<quota::Event>, events: Events) {
+    while let Some(quota::Event { budget, rule: _, percent, spent, ceiling, resets_at }) = passed.recv().await {
+        tracing::info!("{budget}: {percent}% of it is spent");
+        events.tell(Event::Budget(Budget {
+            id: RequestId::generate().as_str().to_owned(),
+            at: Timestamp::now(),
+            budget,
+            percent,
+            spent_usd: spent.into(),
+            spent_nano_usd: spent,
+            ceiling_usd: ceiling.into(),
+            ceiling_nano_usd: ceiling,
+            resets_at,
+        }));
     }
 }
 

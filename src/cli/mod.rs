@@ -14,6 +14,7 @@ mod schema;
 mod serve;
 mod status;
 mod table;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Status(status::Arguments),
     /// What would become of a request: key, rule, targets in order, losses, price. Nothing is sent.
     Explain(explain::Arguments),
+    /// What was spent: sums by model, key, team, ..; one call's arithmetic; a period at other prices.
+    Usage(usage::Arguments),
     /// Virtual keys.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Status(arguments) => status::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
         Command::Keys(command) => keys::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => completions::run(shell),

@@ -9,6 +9,7 @@ mod access;
 mod address;
 mod auth;
 mod base_url;
+mod events;
 mod fallback;
 mod identity;
 mod issuer;
@@ -35,6 +36,7 @@ use super::policy::{BreakerPolicy, Policy, Retry};
 use super::quota::Own;
 use super::raw::{self, At};
 use super::snapshot::{Admin, Key, OnLoss, Provider, Snapshot, Timeouts};
+use super::store::StoreConfig;
 use crate::id::ProviderName;
 use model::Ground;
 
@@ -86,6 +88,18 @@ pub(super) fn admin(
     let mut checker = Checker { faults, environment, folder: Path::new(""), files: Vec::new() };
     let admin = checker.admin(typed, &[]);
     if checker.faults.is_empty() { Ok(admin) } else { Err(checker.faults.into_errors()) }
+}
+
+/// Where the ledger is, alone.
+pub(super) fn ledger(
+    typed: Option<At<raw::Store>>,
+    faults: Faults,
+    environment: &Environment,
+    folder: &Path,
+) -> Result<StoreConfig, Vec<ConfigError>> {
+    let mut checker = Checker { faults, environment, folder, files: Vec::new() };
+    let store = checker.store(typed);
+    if checker.faults.is_empty() { Ok(store) } else { Err(checker.faults.into_errors()) }
 }
 
 /// What is written on a key about what it may use, alone.
@@ -174,6 +188,7 @@ impl Checker<'_> {
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
         let store = Arc::new(self.store(config.store));
+        let events = Arc::new(self.events(config.events.unwrap_or_default()));
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         let quotas = self.quotas(config.limits.unwrap_or_default(), config.budgets.unwrap_or_default(), &order);
         Snapshot {
@@ -193,6 +208,7 @@ impl Checker<'_> {
             strict,
             on_loss,
             store,
+            events,
             prices: Arc::new(prices),
             unpriced,
             keys,

@@ -114,9 +114,9 @@ fn takes_effect(path: &[&str]) -> TakesEffect {
     match path {
         // A renewed or moved certificate is picked up while running; whether there is TLS at all is not.
         ["listen", _, "tls", "cert" | "key"] => TakesEffect::Now,
-        ["listen" | "log" | "store", ..] | ["admin", "listen"] | ["server", "threads" | "upgrade_socket"] => {
-            TakesEffect::Restart
-        }
+        ["listen" | "log" | "store" | "events", ..]
+        | ["admin", "listen"]
+        | ["server", "threads" | "upgrade_socket"] => TakesEffect::Restart,
         [..] => TakesEffect::Now,
     }
 }

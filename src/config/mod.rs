@@ -12,6 +12,7 @@ pub mod diff;
 pub mod env;
 mod environment;
 mod error;
+pub mod events;
 pub mod issuer;
 pub mod keyring;
 pub mod keys;
@@ -72,19 +73,30 @@ pub fn load_str(name: &str, text: &str, environment: &Environment) -> Result<Che
 /// Where the admin port of a gateway with this file is, and what opens it. Nothing else of the file is judged: who asks a running gateway may
 /// not have the variables of its environment, and its file may have been spoiled since.
 pub fn admin(path: &Path, environment: &Environment) -> Result<snapshot::Admin, Vec<ConfigError>> {
+    let (config, faults) = only("admin", path, environment)?;
+    check::admin(config.admin, faults, environment)
+}
+
+/// The same of where its ledger is.
+pub fn ledger(path: &Path, environment: &Environment) -> Result<store::StoreConfig, Vec<ConfigError>> {
+    let (config, faults) = only("store", path, environment)?;
+    check::ledger(config.store, faults, environment, path.parent().unwrap_or(Path::new("")))
+}
+
+/// One key at the top of a file, with what was found wrong with it so far.
+fn only(key: &str, path: &Path, environment: &Environment) -> Result<(raw::Config, Faults), Vec<ConfigError>> {
     let text = read(path).map_err(|error| vec![error])?;
     let name = path.display().to_string();
     let mut faults = Faults::new(&*name);
     let mut root = tree::parse(&name.into(), &text).map_err(|error| vec![error])?;
     if let tree::Value::Map(entries) = &mut root.value {
-        entries.retain(|(key, _)| key.text == "admin");
+        entries.retain(|(entry, _)| entry.text == key);
     }
     shape::substitute(&mut root, environment, &mut faults);
     if !shape::fit(&mut root, &mut faults) {
         return Err(faults.into_errors());
     }
-    let config = decode::decode::<raw::Config>(&root);
-    check::admin(config.map(|config| config.admin).unwrap_or_default(), faults, environment)
+    Ok((decode::decode::<raw::Config>(&root).unwrap_or_default(), faults))
 }
 
 /// What a key that does not stand in the file may use: a map with `limits`, `budget` and `caps` as they would be written on it, in YAML or JSON.

@@ -4,6 +4,7 @@
 //! its short form stands for (see `decode`). Kept free of `Serialize`: this holds secrets. Beside this file: `jwt`, `provider`, `routing`
 //! (models, and how long and how often a call is tried), `values` (what one value may be).
 
+mod events;
 mod jwt;
 pub mod price;
 mod provider;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub use super::decode::{At, Map, OneOrMany};
 use super::secret::Secret;
+pub use events::{EventKind, Events, EventsRedis, EventsWebhook};
 pub use jwt::Jwt;
 pub use price::{Price, PriceService, PriceStep, Prices, Unpriced};
 pub use provider::{
@@ -72,6 +74,8 @@ pub struct Config {
     /// Where it is written down what calls cost: `sqlite:FILE`, `postgres://..`, `redis://..` (for the counters), `off`, or
     /// `{ledger, counters, ..}`. Read at the start. Default: `off`.
     pub store: Option<At<Store>>,
+    /// Who is told of budgets that run low, and of what calls cost. Read at the start. Default: nobody.
+    pub events: Option<Events>,
     /// The virtual keys that clients show. Without any, and without `auth.jwt` and `auth.pepper`, everybody on this machine is let in (loopback only).
     pub keys: Option<Vec<At<Key>>>,
     /// How virtual keys are kept, how wrong ones are slowed down, and whose tokens are taken in their place.

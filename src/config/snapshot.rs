@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::condition::Rule;
+use super::events::EventsConfig;
 use super::issuer::Issuer;
 use super::policy::{Admission, BreakerPolicy, Model, Policy, Pool};
 use super::prices::{Prices, Unpriced};
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub on_loss: OnLoss,
     /// What was opened at the start stays open: a change takes effect at the next one.
     pub store: Arc<StoreConfig>,
+    /// The same of where events go.
+    pub events: Arc<EventsConfig>,
     /// Of models that no entry names.
     pub prices: Arc<Prices>,
     /// What happens to calls whose price is not known.

@@ -4,17 +4,19 @@
 //! `check`'s, where one is written in the configuration); what a call costs by one is reckoned in `meter`. How vendors bill is written on the
 //! pages that `conf/models.yaml` names.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::{NanoUsd, PicoUsd, PicoUsdPerToken, Tokens};
 
 /// What one model costs at one provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tariff {
     pub standard: Card,
     /// What differs in other service tiers; each at most once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<(ServiceTier, Card)>,
     /// So many percent are in the rates because the endpoint belongs to a region or a group of regions.
     pub regional_percent: u8,
@@ -25,19 +27,38 @@ pub struct Tariff {
     /// Where the numbers are published, or who wrote them down.
     pub source: Arc<str>,
     /// The day they were last read there: `2026-11-18`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub checked: Option<Arc<str>>,
+    #[serde(skip)]
+    pub texts: Texts,
+}
+
+/// A tariff as it was applied to a call. As JSON text it is kept beside what the call cost, so that anybody can do the sum again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied<'a> {
+    pub place: Place,
+    pub tariff: Cow<'a, Tariff>,
+}
+
+/// Texts that were made of a tariff: each once, and only when it is asked for. They follow from the rest of it, so they make no two tariffs
+/// different.
+#[derive(Debug, Default)]
+pub struct Texts {
+    global: OnceLock<Arc<str>>,
+    regional: OnceLock<Arc<str>>,
 }
 
 /// The rates of one service tier.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     pub rates: Rates,
     /// Smallest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Tier>,
 }
 
 /// What every token of a call costs, the first ones included, once its prompt (cached tokens counted) is longer than `above`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tier {
     pub above: Tokens,
     /// Of tokens only: what is paid by the piece does not hang on the prompt.
@@ -45,33 +66,47 @@ pub struct Tier {
 }
 
 /// `None`: not known, never 0. What is then billed as what else: `meter`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<PicoUsdPerToken>,
     /// Of the prompt: what the provider had in its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_input: Option<PicoUsdPerToken>,
     /// Of the prompt: what is written to a cache, for five minutes; also where the vendor has only one such price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_5m: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<PicoUsdPerToken>,
     /// Of the output: what is thought and not shown. `None`: as `output`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_input: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_output: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_input: Option<PicoUsdPerToken>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_output: Option<PicoUsdPerToken>,
     /// One generated image, where these are not paid by token.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<NanoUsd>,
     /// One call, whatever it is about. `None`: there is no such fee.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<NanoUsd>,
     /// One tool that the provider ran itself (a web search).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call: Option<NanoUsd>,
     /// One search (rerank).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<NanoUsd>,
 }
 
 /// How soon a call is served, where that has a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceTier {
     #[default]
@@ -87,7 +122,8 @@ pub enum ServiceTier {
 }
 
 /// Where a call is served: anywhere, or in a region or a group of regions, since the endpoint belongs to it or the call asks for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     #[default]
     Global,
@@ -112,6 +148,7 @@ impl Tariff {
             version: Arc::from(""),
             source: Arc::from(""),
             checked: None,
+            texts: Texts::default(),
         }
     }
 
@@ -181,9 +218,46 @@ impl Tariff {
             version: Arc::clone(&self.version),
             source: Arc::clone(&self.source),
             checked: self.checked.clone(),
+            texts: Texts::default(),
         }
     }
+
+    /// Itself, as it is applied in this place: see [`Applied`].
+    pub fn text(&self, place: Place) -> Arc<str> {
+        let kept = match place {
+            Place::Global => &self.texts.global,
+            Place::Regional => &self.texts.regional,
+        };
+        let made = || serde_json::to_string(&Applied { place, tariff: Cow::Borrowed(self) }).unwrap_or_default();
+        Arc::clone(kept.get_or_init(|| made().into()))
+    }
 }
+
+// === impl Applied ===
+
+impl Applied<'_> {
+    /// `None`: no text of ours, or of a later version that has rates we do not know of.
+    pub fn read(text: &str) -> Option<Applied<'static>> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+// === impl Texts ===
+
+impl Clone for Texts {
+    /// Whoever copies a tariff may be about to change it.
+    fn clone(&self) -> Self {
+        Texts::default()
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Texts {}
 
 // === impl Card ===
 
@@ -309,5 +383,70 @@ impl ServiceTier {
     /// Cheaper than the standard one, since it may take longer.
     fn waits(self) -> bool {
         matches!(self, ServiceTier::Flex | ServiceTier::Batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Usage;
+    use crate::meter::{self, Used};
+
+    #[test]
+    fn a_tariff_read_from_its_text_makes_the_same_costs() {
+        let rate = |n| Some(PicoUsdPerToken(n));
+        let rates = Rates {
+            input: rate(3_000_000),
+            cached_input: rate(300_000),
+            cache_write_1h: rate(6_000_001),
+            output: rate(15_000_000),
+            tool_call: Some(NanoUsd(10_000_000)),
+            request: Some(NanoUsd(1)),
+            ..Rates::default()
+        };
+        let dearer = Rates { input: rate(6_000_000), output: rate(22_500_000), ..Rates::default() };
+        let card = Card { rates: Rates { input: rate(1), output: rate(2), ..Rates::default() }, tiers: Vec::new() };
+        let tariff = Tariff {
+            standard: Card { rates, tiers: vec![Tier { above: Tokens(200_000), rates: dearer }] },
+            services: vec![(ServiceTier::Flex, card)],
+            in_region_percent: Some(10),
+            version: "2026-11-21".into(),
+            source: "https://example.com/prices".into(),
+            checked: Some("2026-11-18".into()),
+            ..Tariff::of_rates(Rates::default())
+        };
+        for place in [Place::Global, Place::Regional] {
+            let text = tariff.text(place);
+            assert!(Arc::ptr_eq(&text, &tariff.text(place)), "it is made once");
+            assert!(!text.contains("null"), "{text}");
+            let read = Applied::read(&text).unwrap();
+            assert_eq!((read.place, &*read.tariff), (place, &tariff));
+            assert_eq!(read.tariff.text(place), text, "the same text again");
+            for service_tier in [ServiceTier::Default, ServiceTier::Flex, ServiceTier::Priority] {
+                for input in [1000, 300_000] {
+                    let cache = (Tokens(17), Tokens(5));
+                    let usage = Usage {
+                        input: Tokens(input),
+                        cache_read: cache.0,
+                        cache_write_1h: cache.1,
+                        output: Tokens(333),
+                        server_tool_calls: 1,
+                        ..Usage::default()
+                    };
+                    let used = Used { usage, service_tier, place, ..Used::default() };
+                    assert_eq!(meter::cost(&read.tariff, &used), meter::cost(&tariff, &used));
+                    assert_eq!(meter::lines(&read.tariff, &used), meter::lines(&tariff, &used));
+                }
+            }
+        }
+        assert_eq!(Applied::read("{}"), None);
+    }
+
+    #[test]
+    fn a_copy_that_is_changed_has_a_text_of_its_own() {
+        let tariff = Tariff::of_tokens(PicoUsdPerToken(1), PicoUsdPerToken(2));
+        let text = tariff.text(Place::Global);
+        let other = Tariff { version: "x".into(), ..tariff.clone() };
+        assert_ne!(other.text(Place::Global), text);
     }
 }

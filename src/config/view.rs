@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::condition::{Condition, Match, Rule};
+use super::events::{EventsConfig, On, Stream, Webhook};
 use super::issuer::{Issuer, KeySource};
 use super::keys;
 use super::policy::Policy;
@@ -60,6 +61,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         strict,
         on_loss,
         store,
+        events,
         prices,
         unpriced,
         keys,
@@ -94,6 +96,7 @@ fn tree(snapshot: &Snapshot, seal: Seal<'_>) -> Json {
         "strict": strict,
         "on_loss": loss(*on_loss),
         "store": place(store, seal),
+        "events": told(events, seal),
         "prices": {"version": prices.version(), "unpriced": unpriced.word()},
         "keys": virtual_keys(keys, seal),
         "auth": {
@@ -129,6 +132,19 @@ fn place(store: &StoreConfig, seal: Seal<'_>) -> Json {
             Durability::Disk => "disk",
         },
         "keep": format!("{}d", keep.as_secs() / 86_400),
+    })
+}
+
+fn told(events: &EventsConfig, seal: Seal<'_>) -> Json {
+    let EventsConfig { webhook, redis } = events;
+    let words = |on: On| on.words().collect::<Vec<_>>();
+    json!({
+        "webhook": webhook.as_ref().map(|Webhook { url, secret, on }| {
+            json!({"url": seal(url.expose()), "secret": seal(secret.expose()), "on": words(*on)})
+        }),
+        "redis": redis.as_ref().map(|Stream { url, stream, on }| {
+            json!({"url": seal(url.expose()), "stream": stream, "on": words(*on)})
+        }),
     })
 }
 

@@ -26,6 +26,7 @@ use crate::config::tariff::{Place, ServiceTier, Tariff};
 use crate::dialect::Operation;
 use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Result};
+use crate::event::{Cost, Event, Events};
 use crate::meter::{self, Used, Worst};
 use crate::quota::{self, CallHold, CostHold, Left, Refused, Standing, Want, Why};
 use crate::route::{self, Most, Plan, Target};
@@ -54,6 +55,7 @@ const FIELDS: [[HeaderName; 3]; 2] = [
 /// Of one try.
 pub struct Bill {
     ledger: Ledger,
+    events: Events,
     /// The call's.
     spent: Arc<Spent>,
     /// `None` once it is booked.
@@ -178,7 +180,12 @@ impl Bill {
         begun: Instant,
     ) -> Result<Bill> {
         if !call.operation.is_none_or(costs) {
-            return Ok(Bill { ledger: Ledger::off(), spent: Arc::clone(&call.spent), open: None });
+            return Ok(Bill {
+                ledger: Ledger::off(),
+                events: shared.events.clone(),
+                spent: Arc::clone(&call.spent),
+                open: None,
+            });
         }
         let target = &asked.target;
         let tariff = target.tariff.clone();
@@ -213,7 +220,8 @@ impl Bill {
             disconnect: call.disconnect,
             begun,
         };
-        Ok(Bill { ledger: shared.ledger.clone(), spent: Arc::clone(&call.spent), open: Some(open) })
+        let (ledger, events) = (shared.ledger.clone(), shared.events.clone());
+        Ok(Bill { ledger, events, spent: Arc::clone(&call.spent), open: Some(open) })
     }
 
     /// The try has ended.
@@ -231,6 +239,9 @@ impl Bill {
             booked.estimated |= worst_case && cost.is_some();
         }
         self.spent.add(booked.cost, booked.estimated);
+        if self.events.wants_cost() {
+            self.events.tell(Event::Cost(Box::new(told_cost(&open.reservation, end, &booked))));
+        }
         if self.ledger.is_off() {
             return booked;
         }
@@ -241,12 +252,12 @@ impl Bill {
             outcome: end.outcome.clone(),
             answered: end.answered,
             usage: booked.usage,
-            service_tier: None,
+            service_tier: (open.service_tier != ServiceTier::Default).then(|| open.service_tier.name().into()),
             images: 0,
             searches: 0,
             cost: booked.cost,
             estimated: booked.estimated,
-            rates: None,
+            rates: open.tariff.as_ref().map(|tariff| tariff.text(open.place)),
             first_token_ms: end.first_token.map(milliseconds),
             duration_ms: milliseconds(open.begun.elapsed()),
         });
@@ -417,6 +428,33 @@ fn reservation(call: &Call, asked: &Asked, hold: Option<NanoUsd>) -> Reservation
         stream: call.stream,
         hold,
         price_version: target.tariff.as_ref().map(|tariff| Arc::clone(&tariff.version)),
+    }
+}
+
+fn told_cost(reservation: &Reservation, end: &End<'_>, booked: &Booked) -> Cost {
+    let r = reservation;
+    Cost {
+        // a client may give several calls the same name
+        id: format!("{}-{}-{}", r.call.as_str(), r.attempt, r.at.as_microsecond()),
+        at: jiff::Timestamp::now(),
+        call: r.call.clone(),
+        attempt: r.attempt,
+        key: r.key.clone(),
+        tags: r.tags.clone(),
+        model: r.model.clone(),
+        provider: Arc::clone(&r.provider),
+        upstream_model: r.upstream_model.clone(),
+        operation: r.operation.clone().into_owned(),
+        status: end.status,
+        outcome: end.outcome.clone().into_owned(),
+        answered: end.answered,
+        input_tokens: booked.usage.map(|usage| usage.input),
+        cache_read_tokens: booked.usage.map(|usage| usage.cache_read),
+        output_tokens: booked.usage.map(|usage| usage.output),
+        cost_usd: booked.cost.map(Into::into),
+        cost_nano_usd: booked.cost,
+        estimated: booked.estimated,
+        price_version: r.price_version.clone(),
     }
 }
 

@@ -17,6 +17,7 @@ mod opaque;
 mod proxy;
 mod reply;
 mod router;
+mod spending;
 mod splice;
 pub mod status;
 mod task;

@@ -22,6 +22,7 @@ use crate::call::{Call, Lane};
 use crate::config::keyring::Keyring;
 use crate::config::watch::Live;
 use crate::error::{Error, Kind, Result};
+use crate::event::Events;
 use crate::filter::auth::{self, Caller, Failures, Known};
 use crate::filter::jwt::Issuers;
 use crate::id::RequestId;
@@ -50,6 +51,7 @@ pub struct Shared {
     pub tracks: Tracks,
     pub ledger: Ledger,
     pub quotas: Quotas,
+    pub events: Events,
     pub started: Instant,
 }
 

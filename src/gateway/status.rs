@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::proxy::Shared;
+use super::spending::{self, LedgerStatus};
 use crate::config::Snapshot;
 use crate::config::policy::Model;
 use crate::config::snapshot::{Key, Pattern, Provider};
@@ -36,6 +37,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Requests being answered.
     pub in_flight: u64,
+    pub ledger: LedgerStatus,
+    /// The counters that replicas share can be reached; always, where they are in this process.
+    pub counters_connected: bool,
     /// By name.
     pub providers: Vec<ProviderStatus>,
 }
@@ -204,6 +208,8 @@ pub fn status(shared: &Shared, ready: bool) -> Status {
         loaded_at: snapshot.loaded_at,
         uptime_s: shared.started.elapsed().as_secs(),
         in_flight: u64::try_from(shared.connections.calls()).unwrap_or(0),
+        ledger: spending::ledger(shared),
+        counters_connected: shared.quotas.is_connected(),
         providers: snapshot.providers.values().map(provider).collect(),
     }
 }
@@ -356,6 +362,7 @@ fn overlap(one: &Pattern, other: &str) -> bool {
 
 /// Set what is true now. Label values come from the configuration: targets that only clients name are `other`, together.
 pub fn set_gauges(shared: &Shared, metrics: &Metrics) {
+    spending::set_gauges(shared, metrics);
     let snapshot = shared.live.load();
     let listed = route::listed(&snapshot);
     let now = Instant::now();

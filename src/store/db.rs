@@ -92,6 +92,29 @@ impl Db {
         }
     }
 
+    /// To read what is there, beside whoever writes it or when nobody does.
+    pub(super) fn to_read(place: &LedgerPlace) -> Result<Db, StoreError> {
+        match place {
+            LedgerPlace::Off => Err(StoreError::Off),
+            LedgerPlace::Sqlite(path) => {
+                if !path.exists() {
+                    return Err(StoreError::Refused(format!(
+                        "{} is not there: nothing was called yet",
+                        path.display()
+                    )));
+                }
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .read_only(true)
+                    .busy_timeout(BUSY)
+                    .disable_statement_logging();
+                let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE).connect_lazy_with(options);
+                Ok(Db::Sqlite { writer: pool.clone(), readers: pool })
+            }
+            LedgerPlace::Postgres(url) => Db::postgres(url),
+        }
+    }
+
     fn sqlite(path: &Path, durability: Durability) -> Result<Db, StoreError> {
         let shown = path.display();
         // Made by us, so that it is not for everybody to read; SQLite gives its other files the same rights.

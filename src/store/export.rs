@@ -164,9 +164,9 @@ impl<'a> Line<'a> {
     }
 }
 
-/// In quotes where the text would be misread without. A text that a spreadsheet would take for a formula gets an apostrophe in front: names and
+/// A text as a cell of CSV: in quotes where the text would be misread without. A text that a spreadsheet would take for a formula gets an apostrophe in front: names and
 /// tags come from strangers.
-fn quoted(text: &str, out: &mut String) {
+pub fn quoted(text: &str, out: &mut String) {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if !formula && !text.contains([',', '"', '\r', '\n']) {
         out.push_str(text);

@@ -13,15 +13,10 @@ use super::db::{Db, StoreError};
 use super::entry::{Entry, Reservation, StoredEntry};
 use super::journal::Journal;
 use super::query::{Format, Period, Spending, UsageQuery, UsageRow};
-use super::stored::{self, Pages};
+use super::reader::Reader;
+use super::stored::Pages;
 use super::writer::{Shared, Trouble, Tuning, Writer};
-use super::{export, report};
 use crate::config::store::StoreConfig;
-
-/// A question waits no longer for its answer.
-const READ: Duration = Duration::from_secs(30);
-/// Rows read at once.
-const PAGE: u32 = 1000;
 
 #[derive(Clone)]
 pub struct Ledger(Option<Arc<Inner>>);
@@ -145,40 +140,37 @@ impl Ledger {
         matches!(tokio::time::timeout(deadline, written).await, Ok(Ok(_))) && shared.in_memory() == 0
     }
 
+    /// What reports ask.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        self.db().map(|db| Reader::new(db.clone())).ok_or(StoreError::Off)
+    }
+
     pub async fn spent(&self, period: &Period) -> Result<Spending, StoreError> {
-        in_time(report::spent(self.there()?, period)).await
+        self.reader()?.spent(period).await
     }
 
     pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        in_time(report::usage(self.there()?, query)).await
+        self.reader()?.usage(query).await
     }
 
-    /// All attempts of calls with this id, the oldest first, with the rates they were priced with.
+    /// See [`Reader::call`].
     pub async fn call(&self, id: &str) -> Result<Vec<StoredEntry>, StoreError> {
-        in_time(stored::call(self.there()?, id)).await
+        self.reader()?.call(id).await
     }
 
-    /// All rows of a period, a page at a time: to be priced again, or to be looked through.
+    /// See [`Reader::pages`].
     pub fn pages(&self, period: Period) -> Result<Pages, StoreError> {
-        Ok(Pages::new(self.there()?.clone(), period, PAGE))
+        Ok(self.reader()?.pages(period))
     }
 
-    /// The same as text, a piece per page. What it holds in memory does not grow with the period.
+    /// See [`Reader::export`].
     pub fn export(
         &self,
         period: Period,
         format: Format,
     ) -> Result<impl Stream<Item = Result<String, StoreError>> + Send + use<>, StoreError> {
-        Ok(export::export(self.pages(period)?, format))
+        Ok(self.reader()?.export(period, format))
     }
-
-    fn there(&self) -> Result<&Db, StoreError> {
-        self.db().ok_or(StoreError::Off)
-    }
-}
-
-async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(READ, asked).await.unwrap_or(Err(StoreError::Timeout))
 }
 
 impl fmt::Debug for Ledger {

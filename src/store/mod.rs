@@ -9,6 +9,7 @@ pub mod keys;
 mod ledger;
 mod prune;
 pub mod query;
+mod reader;
 mod recover;
 mod report;
 mod rows;
@@ -18,7 +19,9 @@ mod writer;
 
 pub use db::{Db, StoreError};
 pub use entry::{Entry, Reservation, State, StoredEntry};
+pub use export::quoted;
 pub use ledger::{Health, Ledger, Unavailable};
+pub use reader::Reader;
 pub use stored::Pages;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What can be asked of the ledger, and what comes back. Types only; the SQL is in [`super::report`] and [`super::export`].
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::units::NanoUsd;
@@ -115,6 +117,23 @@ impl Dimension {
         })
     }
 
+    /// As it is read by [`Dimension::parse`].
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Dimension::Call => "call",
+            Dimension::Model => "model",
+            Dimension::Key => "key",
+            Dimension::Team => "team",
+            Dimension::Project => "project",
+            Dimension::Agent => "agent",
+            Dimension::User => "user",
+            Dimension::Provider => "provider",
+            Dimension::Day => "day",
+            Dimension::Hour => "hour",
+            Dimension::Tag(name) => return Cow::Owned(format!("tag:{name}")),
+        })
+    }
+
     /// A tag: the well-known ones have columns.
     pub fn tag(name: &str) -> Dimension {
         match name {
@@ -143,6 +162,8 @@ mod tests {
             ("weather", None),
         ] {
             assert_eq!(Dimension::parse(text), dimension, "{text}");
+            let again = dimension.as_ref().and_then(|dimension| Dimension::parse(&dimension.name()));
+            assert_eq!(again, dimension, "{text}");
         }
     }
 }

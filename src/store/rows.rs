@@ -161,9 +161,9 @@ impl Upserts {
                 for (id, rates) in &new {
                     sqlx::query(TARIFF).bind(id).bind(*rates).execute(&mut *transaction).await?;
                 }
-                changed += self.into_sqlite(&mut transaction, batch.rows, state).await?;
+                changed += self.write_sqlite(&mut transaction, batch.rows, state).await?;
                 for row in batch.again {
-                    changed += self.into_sqlite(&mut transaction, std::slice::from_ref(row), state).await?;
+                    changed += self.write_sqlite(&mut transaction, std::slice::from_ref(row), state).await?;
                 }
                 transaction.commit().await?;
             }
@@ -173,7 +173,7 @@ impl Upserts {
                     sqlx::query(TARIFF).bind(id).bind(without_nul(rates)).execute(&mut *transaction).await?;
                 }
                 for rows in batch.rows.chunks(POSTGRES_ROWS).chain(batch.again.chunks(1)) {
-                    changed += self.into_postgres(&mut transaction, rows, state).await?;
+                    changed += self.write_postgres(&mut transaction, rows, state).await?;
                 }
                 transaction.commit().await?;
             }
@@ -190,7 +190,7 @@ impl Upserts {
         self.tariffs.clear();
     }
 
-    async fn into_sqlite(
+    async fn write_sqlite(
         &mut self,
         connection: &mut SqliteConnection,
         mut rows: &[Row<'_>],
@@ -208,7 +208,7 @@ impl Upserts {
         Ok(changed)
     }
 
-    async fn into_postgres(
+    async fn write_postgres(
         &mut self,
         connection: &mut PgConnection,
         rows: &[Row<'_>],

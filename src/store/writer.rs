@@ -425,16 +425,15 @@ impl Writer {
             match self.open.in_segment(segment.number) {
                 0 if segment.closed => self.journal.remove(segment.number),
                 // long silence, or the end: nothing needs to be read again at the next start
-                0 if entirely || self.active.elapsed() > Duration::from_secs(60) => {
-                    if segment.length > 8 {
-                        self.journal.retire(segment.number, segment.length);
-                    }
+                0 if segment.length > 8 && (entirely || self.active.elapsed() > Duration::from_secs(60)) => {
+                    self.journal.retire(segment.number, segment.length);
                 }
                 0 => {}
-                _ if newer > CARRY_AFTER && segment.number > self.carried => {
-                    if self.open.payloads_in(segment.number).all(|payload| self.journal.carry(payload).is_ok()) {
-                        self.carried = segment.number;
-                    }
+                _ if newer > CARRY_AFTER
+                    && segment.number > self.carried
+                    && self.open.payloads_in(segment.number).all(|payload| self.journal.carry(payload).is_ok()) =>
+                {
+                    self.carried = segment.number;
                 }
                 _ => {}
             }

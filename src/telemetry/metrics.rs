@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// The model label of a call whose model is not an entry of `models` (`provider/model` typed by a caller).
@@ -36,6 +36,12 @@ pub struct Metrics {
     /// US dollars.
     pub cost: CounterVec,
     pub ledger_refused: IntCounter,
+    /// US dollars. Set when they are asked for, like the three of the ledger.
+    pub budget_remaining: GaugeVec,
+    pub ledger_behind: IntGauge,
+    pub ledger_oldest: Gauge,
+    pub ledger_journal: IntGauge,
+    pub events: IntCounterVec,
     /// Set when they are asked for, like the three that follow: [`Metrics::render_with`].
     pub breaker_state: IntGaugeVec,
     pub target_in_flight: IntGaugeVec,
@@ -65,8 +71,7 @@ const OVERHEAD_SECONDS: [f64; 11] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.1];
 
 /// Families promised in the documentation whose feature is not in this version: declared, never with a sample.
-const DECLARED: [(&str, &str, &str); 3] = [
-    ("tollgate_budget_remaining_usd", "What is left of a budget in USD.", "gauge"),
+const DECLARED: [(&str, &str, &str); 2] = [
     ("tollgate_mcp_calls_total", "MCP requests answered, by server and outcome.", "counter"),
     ("tollgate_mcp_server_up", "Whether an MCP server answers (1) or not (0).", "gauge"),
 ];
@@ -154,6 +159,25 @@ impl Metrics {
                 "tollgate_ledger_refused_total",
                 "Tries that the ledger could not write down before they were made.",
             ),
+            budget_remaining: {
+                let help = "What is left of a budget in USD; of those that share a label, the least.";
+                let opts = Opts::new("tollgate_budget_remaining_usd", help);
+                keep.add("gauge", GaugeVec::new(opts, &["budget"]).expect("literal names"))
+            },
+            ledger_behind: keep.gauge(
+                "tollgate_ledger_behind_rows",
+                "Tries that have ended and are not in the database yet; they are in the journal.",
+            ),
+            ledger_oldest: {
+                let help = "How long the oldest of what the database lacks has been waiting.";
+                keep.add("gauge", Gauge::new("tollgate_ledger_oldest_seconds", help).expect("a literal name"))
+            },
+            ledger_journal: keep.gauge("tollgate_ledger_journal_bytes", "Size of the ledger's journal on disk."),
+            events: keep.counters(
+                "tollgate_events_total",
+                "Events by where they go, and what became of them: sent, dropped (too many waited) or failed (not taken within minutes).",
+                &["to", "outcome"],
+            ),
             breaker_state: keep.gauges(
                 "tollgate_breaker_state",
                 "Circuit breaker of a target, from its first call on: 0 closed, 1 half open, 2 open. Of models that are no target in the configuration, the worst.",
@@ -223,6 +247,7 @@ impl Metrics {
         for gauge in [&self.breaker_state, &self.target_in_flight, &self.queue_waiting, &self.endpoint_up] {
             gauge.reset();
         }
+        self.budget_remaining.reset();
         set(self);
         self.render()
     }

@@ -27,3 +27,4 @@ mod streams;
 mod support;
 mod tasks;
 mod upstreams;
+mod usage;

@@ -71,7 +71,12 @@ impl Prices {
         let name = path.display().to_string();
         let fault = |message: String| vec![ConfigError { file: name.as_str().into(), place: At::default(), message }];
         let bytes = read_bytes(path).map_err(fault)?;
-        Ok(Prices { files: vec![read(&bytes, &name)?] })
+        Prices::of(&bytes, &name)
+    }
+
+    /// The same of what is in the file. `name`: what it is called in errors and in its version.
+    pub fn of(bytes: &[u8], name: &str) -> Result<Prices, Vec<ConfigError>> {
+        Ok(Prices { files: vec![read(bytes, name)?] })
     }
 
     pub(super) fn new(files: Vec<Table>) -> Prices {
@@ -81,6 +86,12 @@ impl Prices {
     /// What is known of a provider's model, by the provider's own name for it. Nothing for a pattern.
     pub fn known(&self, provider: &Provider, model: &str) -> (Info, Option<Arc<Tariff>>) {
         self.known_of(Seller::of(provider), model)
+    }
+
+    /// What a model of a provider costs; `None` also for one of a provider that is configured no more and that no table names.
+    pub fn of_provider(&self, provider: Option<&Arc<Provider>>, name: &str, model: &str) -> Option<Arc<Tariff>> {
+        let gone = Seller { provider: name, kind: "", at_vendor: false, place: Place::Global };
+        self.known_of(provider.map_or(gone, |provider| Seller::of(provider)), model).1
     }
 
     pub fn known_of(&self, seller: Seller<'_>, model: &str) -> (Info, Option<Arc<Tariff>>) {

@@ -82,8 +82,16 @@ pub fn overview(snapshot: &Snapshot) -> Overview {
 
 /// A price in the words of the file: what is not known is not there.
 pub(in crate::config) fn words(tariff: &Tariff) -> Map<String, Json> {
-    let Tariff { standard, services, regional_percent: _, in_region_percent, version: _, source: _, checked: _ } =
-        tariff;
+    let Tariff {
+        standard,
+        services,
+        regional_percent: _,
+        in_region_percent,
+        version: _,
+        source: _,
+        checked: _,
+        texts: _,
+    } = tariff;
     let mut shown = rates(&standard.rates);
     if !standard.tiers.is_empty() {
         shown.insert("above".to_owned(), steps(standard, None).into());

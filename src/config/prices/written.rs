@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::error::{Faults, Place};
 use crate::config::raw::{At, Price, PriceService, PriceStep, Usd};
-use crate::config::tariff::{Card, Rates, ServiceTier, Tariff, Tier};
+use crate::config::tariff::{Card, Rates, ServiceTier, Tariff, Texts, Tier};
 use crate::units::{NanoUsd, PicoUsdPerToken, Tokens};
 
 /// Where a tariff comes from.
@@ -70,6 +70,7 @@ pub(in crate::config) fn tariff(typed: &Price, origin: &Origin) -> Tariff {
         version: Arc::clone(&origin.version),
         source: Arc::clone(&origin.source),
         checked: origin.checked.clone(),
+        texts: Texts::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use axum::serve::ListenerExt;
@@ -22,6 +22,7 @@ pub struct Scripted {
 /// A request as it came.
 pub struct Asked {
     pub headers: http::HeaderMap,
+    pub body: Bytes,
 }
 
 impl Scripted {
@@ -39,8 +40,8 @@ impl Scripted {
             async move {
                 // as a server does: it reads what it is asked before it answers
                 let (head, body) = request.into_parts();
-                let _ = axum::body::to_bytes(body, 64 << 20).await;
-                answer(Asked { headers: head.headers }).await
+                let body = axum::body::to_bytes(body, 64 << 20).await.unwrap_or_default();
+                answer(Asked { headers: head.headers, body }).await
             }
         };
         let router = axum::Router::new().fallback(serve);
@@ -62,6 +63,10 @@ impl Drop for Scripted {
 impl Asked {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
