@@ -34,7 +34,7 @@ use crate::gateway::tls::{self, Certificate};
 use crate::gateway::{Buffered, Connections, Door, Gateway, Shared};
 use crate::route;
 use crate::store::keys::KeyTable;
-use crate::store::{self, Db};
+use crate::store;
 use crate::telemetry::{AccessWriter, Metrics};
 use crate::upstream::track::Tracks;
 use crate::upstream::{Credentials, Upstreams};
@@ -261,7 +261,7 @@ impl BackgroundService for Housekeeper {
             admin,
             self.shared.connections.sweep(),
             self.shared.issuers.watch(),
-            self.follow_keys(&snapshot),
+            self.follow_keys(),
             self.shared.upstreams.check_health(),
             self.announce(&snapshot),
             self.reload_on_hangup()
@@ -329,12 +329,9 @@ impl Housekeeper {
     }
 
     /// Read the keys that were made while running, and then each change of them.
-    async fn follow_keys(&self, snapshot: &Snapshot) {
-        let db = match Db::new(&snapshot.store.ledger, snapshot.store.durability) {
-            Ok(Some(db)) => db,
-            Ok(None) => return,
-            Err(error) => return tracing::error!("keys that were made while running cannot be read: {error}"),
-        };
+    async fn follow_keys(&self) {
+        // the ledger's own: SQLite has one writer a process
+        let Some(db) = self.shared.ledger.db().cloned() else { return };
         while let Err(error) = db.migrate().await {
             tracing::warn!("keys that were made while running cannot be read yet: {error}");
             tokio::time::sleep(STORE_PAUSE).await;

@@ -110,8 +110,8 @@ fn tally(recorded: &Recorded) -> Option<Usage> {
             let mut cutter = Cutter::new(codec.framing());
             let mut usage = None;
             let mut note = |events: &[Event<'_>]| {
-                let told = events.iter().filter_map(|event| if let Event::Usage(u) = event { Some(*u) } else { None });
-                usage = told.last().or(usage);
+                let mut told = events.iter().filter_map(|event| if let Event::Usage(u) = event { Some(*u) } else { None });
+                usage = told.next_back().or(usage);
             };
             let mut each = |frame: tollgate::dialect::Frame<'_>| {
                 let mut events = Vec::new();
@@ -143,8 +143,8 @@ fn tally(recorded: &Recorded) -> Option<Usage> {
 fn numbers(recorded: &Recorded) -> Option<Numbers> {
     match recorded.dialect {
         Dialect::OpenAiChat => {
-            let usages = recorded.told.iter().flat_map(|event| [&event["usage"], &event["x_groq"]["usage"]]);
-            openai(usages.filter(|usage| usage["prompt_tokens"].is_u64()).next_back()?)
+            let mut usages = recorded.told.iter().flat_map(|event| [&event["usage"], &event["x_groq"]["usage"]]);
+            openai(usages.rfind(|usage| usage["prompt_tokens"].is_u64())?)
         }
         Dialect::OpenAiResponses => {
             let mut usages = recorded.told.iter().flat_map(|event| [&event["usage"], &event["response"]["usage"]]);

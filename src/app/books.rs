@@ -112,6 +112,7 @@ impl Books {
     }
 
     async fn restore(&self, snapshot: &Snapshot) {
+        self.quotas.adopt(&snapshot.quotas);
         if self.shared || self.ledger.is_off() {
             return;
         }

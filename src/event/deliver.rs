@@ -27,7 +27,7 @@ const STREAM_LENGTH: usize = 100_000;
 
 pub(super) enum Sender {
     Webhook(Webhook),
-    Redis(Stream),
+    Redis(Box<Stream>),
 }
 
 /// A stream of Redis. It connects when there is something to send.

@@ -119,7 +119,7 @@ impl Events {
         }
         if let Some(stream) = &config.redis {
             let sender = deliver::Stream::new(stream).map_err(|error| format!("events.redis: {error}"))?;
-            places.push(Place::start("redis", stream.on, deliver::Sender::Redis(sender)));
+            places.push(Place::start("redis", stream.on, deliver::Sender::Redis(Box::new(sender))));
         }
         Ok(Events(Arc::new(places)))
     }

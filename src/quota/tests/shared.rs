@@ -87,8 +87,7 @@ impl Drop for Replica {
 async fn three(url: &str) -> Vec<Replica> {
     let mut settings = settings(url);
     settings.replicas = 3;
-    let replicas = join_all((0..3).map(|_| Replica::new(settings.clone()))).await;
-    replicas
+    join_all((0..3).map(|_| Replica::new(settings.clone()))).await
 }
 
 /// Two hundred at once, over all replicas.

@@ -1,14 +1,12 @@
 //! Keys in a real database: what a change does, in which order others see it, and what is never in the file.
 
-#[path = "../../../tests/it/support/postgres.rs"]
-mod postgres;
-
 use std::time::Duration;
 
 use super::*;
 use crate::config::keyring::{Found, Keyring};
 use crate::config::store::{Durability, LedgerPlace};
 use crate::config::{Secret, keys};
+use crate::store::tests::postgres;
 
 const WORDS: &str =
     r#"{"models":["gpt-*"],"tags":{"team":"search"},"limits":{"rpm":5},"budget":{"usd":"2","per":"day"}}"#;

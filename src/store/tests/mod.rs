@@ -4,7 +4,7 @@ mod crash;
 mod faults;
 mod ledger;
 #[path = "../../../tests/it/support/postgres.rs"]
-mod postgres;
+pub(super) mod postgres;
 mod reports;
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::db::{on_reader, on_writer};
+use super::db::on_reader;
 use super::entry::{Entry, Reservation};
 use super::ledger::{Health, Ledger};
 use super::writer::Tuning;
@@ -128,10 +128,6 @@ fn rates() -> Arc<str> {
 async fn rows(ledger: &Ledger) -> Vec<(String, i64, Option<i64>, Option<String>)> {
     let sql = "SELECT call, state, cost, outcome FROM entries ORDER BY at, call, attempt";
     on_reader!(ledger.db().unwrap(), pool => sqlx::query_as(sql).fetch_all(pool).await).unwrap()
-}
-
-async fn execute(ledger: &Ledger, sql: &'static str) {
-    on_writer!(ledger.db().unwrap(), pool => sqlx::query(sql).execute(pool).await.map(drop)).unwrap();
 }
 
 /// Within [`SOON`].
