@@ -110,7 +110,8 @@ fn tally(recorded: &Recorded) -> Option<Usage> {
             let mut cutter = Cutter::new(codec.framing());
             let mut usage = None;
             let mut note = |events: &[Event<'_>]| {
-                let mut told = events.iter().filter_map(|event| if let Event::Usage(u) = event { Some(*u) } else { None });
+                let mut told =
+                    events.iter().filter_map(|event| if let Event::Usage(u) = event { Some(*u) } else { None });
                 usage = told.next_back().or(usage);
             };
             let mut each = |frame: tollgate::dialect::Frame<'_>| {

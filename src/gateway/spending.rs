@@ -26,7 +26,7 @@ pub struct LedgerStatus {
     /// Found since the start: what a process that died had reserved.
     pub orphans: u64,
     /// Why the database or the journal failed last; `null` once it works again.
-    pub error: Option<String>,
+    pub last_error: Option<String>,
 }
 
 pub(super) fn ledger(shared: &Shared) -> LedgerStatus {
@@ -40,7 +40,7 @@ pub(super) fn ledger(shared: &Shared) -> LedgerStatus {
         in_memory: health.in_memory,
         lost: health.lost,
         orphans: health.orphans,
-        error: health.error,
+        last_error: health.error,
     }
 }
 

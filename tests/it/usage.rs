@@ -273,7 +273,7 @@ async fn budgets_and_prices_are_shown() {
     assert!(gateway.metrics().await.contains("tollgate_ledger_journal_bytes "));
     let status = told(&gateway, "/api/status").await;
     assert_eq!(
-        (&status["ledger"]["on"], &status["ledger"]["error"], &status["counters_connected"]),
+        (&status["ledger"]["on"], &status["ledger"]["last_error"], &status["counters_connected"]),
         (&json!(true), &Value::Null, &json!(true))
     );
     let prices = told(&gateway, "/api/prices").await;
