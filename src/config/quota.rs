@@ -37,8 +37,6 @@ pub struct Rule {
     pub allowance: i64,
     /// Counted and told, never refused.
     pub shadow: bool,
-    /// A running stream that passes its estimate is ended when the budget has no more.
-    pub cut_streams: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,7 +156,6 @@ impl Rule {
             on_outage: if of == Measure::Usd { OnOutage::Closed } else { OnOutage::Local },
             allowance: 0,
             shadow: false,
-            cut_streams: false,
         };
         rule.id = rule.identity();
         rule.name = rule.name_for(&rule.scope.to_text()).into();

@@ -372,8 +372,15 @@ fn every_key_of_the_schema_is_described() {
 /// The documented example needs these.
 fn example_environment() -> Environment {
     Environment::of(
-        ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "TOLLGATE_ADMIN_TOKEN", "CI_KEY", "TOLLGATE_PEPPER"]
-            .map(|name| (name, "canary-0123456789")),
+        [
+            "OPENAI_API_KEY",
+            "AZURE_OPENAI_API_KEY",
+            "TOLLGATE_ADMIN_TOKEN",
+            "CI_KEY",
+            "TOLLGATE_PEPPER",
+            "EVENTS_SECRET",
+        ]
+        .map(|name| (name, "canary-0123456789")),
     )
 }
 

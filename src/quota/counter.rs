@@ -155,19 +155,6 @@ impl Counter {
         tell
     }
 
-    /// More, whether it is there or not.
-    pub fn force(&self, want: i64, now: Now) -> Slip {
-        let mut state = self.lock();
-        let State { rule, tally, .. } = &mut *state;
-        match tally {
-            Tally::Lease(lease) => return lease.force(rule, want, now),
-            Tally::Purse(purse) => return purse.force(rule, want, now.wall),
-            Tally::Bucket(bucket) => bucket.force(want, now.mono),
-            Tally::Slots(held) => *held = held.saturating_add(want),
-        }
-        0
-    }
-
     /// What was really used in the place of what was taken. The soft percents that were passed by it.
     fn settle(&self, slip: Slip, held: i64, used: i64, now: Now) -> Vec<u8> {
         let mut state = self.lock();

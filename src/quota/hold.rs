@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::counter::Taken;
-use super::refused::Refused;
 use crate::config::quota::Measure;
 use crate::units::{NanoUsd, Tokens};
 
@@ -24,8 +23,6 @@ pub struct CallHold {
 #[must_use]
 pub struct CostHold {
     taken: Vec<Taken>,
-    /// What was put aside in a period that has ended since.
-    over: Vec<Taken>,
     cost: Option<NanoUsd>,
     /// See [`CallHold::shadowed`].
     pub shadowed: Vec<Arc<str>>,
@@ -113,42 +110,15 @@ impl CostHold {
     pub fn cost(&self) -> Option<NanoUsd> {
         self.cost
     }
-
-    /// A running stream turns out dearer by `more` than was put aside. An `Err` says that a budget with `cut_streams` has no more; nothing was
-    /// taken then. Any other budget takes what there is not.
-    pub async fn grow(&mut self, more: NanoUsd) -> Result<(), Refused> {
-        let want = more.0.max(0);
-        let mut claim = Claim::new(&self.inner, self.taken.len());
-        let budgets: Vec<_> = self.taken.iter().filter(|taken| taken.of == Measure::Usd).collect();
-        // those that may refuse first
-        for cut in [true, false] {
-            for taken in &budgets {
-                let rule = taken.counter.rule();
-                if (rule.cut_streams && !rule.shadow) == cut {
-                    let inner = Arc::clone(&self.inner);
-                    inner.grow(&mut claim, &taken.counter, &rule, want, cut).await?;
-                }
-            }
-        }
-        for grown in claim.keep() {
-            let same = |taken: &&mut Taken| taken.slip == grown.slip && Arc::ptr_eq(&taken.counter, &grown.counter);
-            match self.taken.iter_mut().find(same) {
-                Some(taken) => taken.amount = taken.amount.saturating_add(grown.amount),
-                None => self.over.push(grown),
-            }
-        }
-        self.cost = self.cost.map(|cost| NanoUsd(cost.0.saturating_add(want)));
-        Ok(())
-    }
 }
 
 impl Drop for CostHold {
     fn drop(&mut self) {
-        if self.taken.is_empty() && self.over.is_empty() {
+        if self.taken.is_empty() {
             return;
         }
         let now = self.inner.clock.now();
-        for taken in self.taken.iter().chain(&self.over) {
+        for taken in &self.taken {
             taken.give(now);
             self.inner.changed(&taken.counter, now);
         }
@@ -162,10 +132,6 @@ impl Claim {
         Claim { taken: Vec::with_capacity(room), shadowed: Vec::new(), deadline: None, inner: Arc::clone(inner) }
     }
 
-    pub fn keep(mut self) -> Vec<Taken> {
-        std::mem::take(&mut self.taken)
-    }
-
     pub fn into_call(mut self) -> CallHold {
         CallHold {
             taken: std::mem::take(&mut self.taken),
@@ -177,7 +143,6 @@ impl Claim {
     pub fn into_cost(mut self, cost: Option<NanoUsd>) -> CostHold {
         CostHold {
             taken: std::mem::take(&mut self.taken),
-            over: Vec::new(),
             cost,
             shadowed: std::mem::take(&mut self.shadowed),
             inner: Arc::clone(&self.inner),

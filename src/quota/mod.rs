@@ -309,32 +309,6 @@ impl Inner {
         Ok(())
     }
 
-    async fn grow(
-        self: &Arc<Self>,
-        claim: &mut Claim,
-        counter: &Arc<Counter>,
-        rule: &Arc<Rule>,
-        want: i64,
-        may_refuse: bool,
-    ) -> Result<(), Refused> {
-        let now = self.clock.now();
-        let slip = if may_refuse {
-            let no = |no| Refused::by(rule, &counter.subject_text(rule), want, no);
-            match counter.take(rule, want, now, self.link(counter)) {
-                Took::Taken(slip) => slip,
-                Took::No(refused) => return Err(no(refused)),
-                Took::Ask => {
-                    Box::pin(redis::worker::wait(self, counter, rule, want, &mut claim.deadline)).await.map_err(no)?
-                }
-            }
-        } else {
-            counter.force(want, now)
-        };
-        self.changed(counter, now);
-        claim.taken.push(Taken::new(Arc::clone(counter), Measure::Usd, want, slip));
-        Ok(())
-    }
-
     /// Of all rules that refuse, the one that does so longest: a shorter wait would not be true.
     fn longest(
         self: &Arc<Self>,

@@ -201,7 +201,6 @@ impl Checker<'_> {
             Some(raw::Allowance::Usd(usd)) => rule.allowance = usd.0,
         }
         rule.shadow = typed.shadow.unwrap_or(false);
-        rule.cut_streams = typed.cut_streams.unwrap_or(false);
         Some(rule)
     }
 
@@ -249,8 +248,8 @@ fn split_limit(typed: raw::Limit) -> (Option<Map<At<String>>>, raw::KeyLimits) {
 }
 
 fn split_budget(typed: raw::Budget) -> (Option<Map<At<String>>>, raw::KeyBudget) {
-    let raw::Budget { matches, usd, per, soft, zone, on_outage, allowance, shadow, cut_streams } = typed;
-    (matches, raw::KeyBudget { usd, per, soft, zone, on_outage, allowance, shadow, cut_streams })
+    let raw::Budget { matches, usd, per, soft, zone, on_outage, allowance, shadow } = typed;
+    (matches, raw::KeyBudget { usd, per, soft, zone, on_outage, allowance, shadow })
 }
 
 // === impl Owns, Limits ===
@@ -260,8 +259,8 @@ impl Owns {
         let rules = own.limits.iter().chain(&own.budgets);
         let text: Vec<String> = rules
             .map(|rule| {
-                let Rule { id, amount, window, soft, on_outage, allowance, shadow, cut_streams, .. } = &**rule;
-                format!("{id} {amount} {window:?} {soft:?} {on_outage:?} {allowance} {shadow} {cut_streams}")
+                let Rule { id, amount, window, soft, on_outage, allowance, shadow, .. } = &**rule;
+                format!("{id} {amount} {window:?} {soft:?} {on_outage:?} {allowance} {shadow}")
             })
             .collect();
         let text = format!("{text:?} {:?}", own.caps);

@@ -111,8 +111,6 @@ pub struct KeyBudget {
     pub allowance: Option<At<Allowance>>,
     /// `true`: counted and told, never refused. Default: `false`.
     pub shadow: Option<bool>,
-    /// `true`: a running stream that turns out dearer than was put aside for it is ended when the budget has no more. Default: `false`.
-    pub cut_streams: Option<bool>,
 }
 
 /// A budget that is shared.
@@ -138,8 +136,6 @@ pub struct Budget {
     pub allowance: Option<At<Allowance>>,
     /// `true`: counted and told, never refused. Default: `false`.
     pub shadow: Option<bool>,
-    /// `true`: a running stream that turns out dearer than was put aside for it is ended when the budget has no more. Default: `false`.
-    pub cut_streams: Option<bool>,
 }
 
 /// What one call may be at most; a larger one is refused.

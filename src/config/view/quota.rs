@@ -30,7 +30,7 @@ fn named<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) -> Json {
 }
 
 fn rule(rule: &Rule) -> Json {
-    let Rule { id: _, name: _, scope: _, of, amount, window, soft, on_outage, allowance, shadow, cut_streams } = rule;
+    let Rule { id: _, name: _, scope: _, of, amount, window, soft, on_outage, allowance, shadow } = rule;
     let on_outage = match on_outage {
         OnOutage::Local => "local",
         OnOutage::Open => "open",
@@ -42,7 +42,6 @@ fn rule(rule: &Rule) -> Json {
         put("usd", json!(show_dollars(NanoUsd(*amount))));
         put("soft", json!(soft.iter().map(|percent| format!("{percent}%")).collect::<Vec<_>>()));
         put("allowance", json!(show_dollars(NanoUsd(*allowance))));
-        put("cut_streams", json!(cut_streams));
     } else {
         put("amount", json!(amount));
     }

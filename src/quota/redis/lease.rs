@@ -239,11 +239,6 @@ impl Lease {
         self.now.slip
     }
 
-    pub fn force(&mut self, rule: &Rule, want: i64, now: Now) -> Slip {
-        self.roll(rule, now);
-        self.use_up(rule, want)
-    }
-
     /// What was really used in the place of what was held.
     pub fn settle(&mut self, rule: &Rule, slip: Slip, held: i64, used: i64, now: Now) {
         self.roll(rule, now);

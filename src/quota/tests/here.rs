@@ -252,31 +252,6 @@ keys: [{name: k, key: sk-test-0123456789abcdef, budget: {usd: 10, per: day, soft
 }
 
 #[test]
-fn a_stream_that_turns_out_dearer_is_cut_only_where_the_budget_says_so() {
-    let world = World::new(
-        "
-keys:
-  - {name: soft, key: sk-test-0123456789abcdef, budget: {usd: 1, per: day}}
-  - {name: hard, key: sk-test-1123456789abcdef, budget: [{usd: 1, per: day, cut_streams: true}, {usd: 100, per: month}]}
-",
-    );
-    let who = world.who("soft");
-    let mut hold = world.attempt(&who, usd(0.8)).unwrap();
-    now(hold.grow(usd(0.5))).unwrap();
-    assert_eq!(world.spent("budget of key=soft per day"), (usd(0.0), usd(1.3)));
-    assert_eq!(hold.settle(None, None).cost, Some(usd(1.3)));
-
-    let who = world.who("hard");
-    let mut hold = world.attempt(&who, usd(0.8)).unwrap();
-    now(hold.grow(usd(0.2))).unwrap();
-    let refused = now(hold.grow(usd(0.1))).unwrap_err();
-    assert_eq!((refused.why, &*refused.name), (Why::Budget, "budget of key=hard per day"));
-    assert_eq!(world.spent("budget of key=hard per month"), (usd(0.0), usd(1.0)));
-    drop(hold);
-    assert_eq!(world.spent("budget of key=hard per month"), (usd(0.0), usd(0.0)));
-}
-
-#[test]
 fn counters_outlive_a_reload_and_follow_what_is_allowed_now() {
     let mut world =
         World::new("keys: [{name: k, key: sk-test-0123456789abcdef, limits: {rpm: 10}, budget: {usd: 10, per: day}}]");

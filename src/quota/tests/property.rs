@@ -17,28 +17,11 @@ budgets:
 
 #[derive(Debug, Clone)]
 enum Step {
-    Admit {
-        key: usize,
-        cost: i64,
-    },
-    Settle {
-        hold: usize,
-        share: i64,
-    },
-    Unknown {
-        hold: usize,
-    },
-    Drop {
-        hold: usize,
-    },
-    /// Takes what there is not, if need be: none of these budgets cuts streams.
-    Grow {
-        hold: usize,
-        more: i64,
-    },
-    Wait {
-        minutes: u64,
-    },
+    Admit { key: usize, cost: i64 },
+    Settle { hold: usize, share: i64 },
+    Unknown { hold: usize },
+    Drop { hold: usize },
+    Wait { minutes: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -47,7 +30,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<usize>(), 0i64..=100).prop_map(|(hold, share)| Step::Settle { hold, share }),
         1 => any::<usize>().prop_map(|hold| Step::Unknown { hold }),
         2 => any::<usize>().prop_map(|hold| Step::Drop { hold }),
-        1 => (any::<usize>(), 0i64..10).prop_map(|(hold, more)| Step::Grow { hold, more }),
         1 => (0u64..600).prop_map(|minutes| Step::Wait { minutes }),
     ]
 }
@@ -61,7 +43,6 @@ proptest! {
         let world = World::at(RULES, "2026-05-01T00:00:00Z");
         let mut holds: Vec<(usize, CostHold)> = Vec::new();
         let mut settled = [0i64; 3];
-        let mut grown = 0;
         for step in steps {
             match step {
                 Step::Admit { key, cost } => {
@@ -79,16 +60,11 @@ proptest! {
                     settled[key] += hold.settle(None, None).cost.unwrap().0;
                 }
                 Step::Drop { hold } if !holds.is_empty() => drop(holds.swap_remove(hold % holds.len())),
-                Step::Grow { hold, more } if !holds.is_empty() => {
-                    let place = hold % holds.len();
-                    now(holds[place].1.grow(NanoUsd(more))).unwrap();
-                    grown += more;
-                }
                 Step::Wait { minutes } => world.wait(60.0 * f64::from(u32::try_from(minutes).unwrap()) / 10.0),
                 _ => {}
             }
             for shown in world.quotas.show() {
-                prop_assert!(shown.spent.0 + shown.held.0 <= shown.ceiling.0 + grown, "{shown:?}");
+                prop_assert!(shown.spent.0 + shown.held.0 <= shown.ceiling.0, "{shown:?}");
             }
         }
         drop(holds);

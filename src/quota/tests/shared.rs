@@ -472,6 +472,17 @@ async fn a_server_that_forgot_everything_is_told_again_before_it_gives_out_money
     }
     drop(dead);
     let held = one.attempt(&snapshot, "life", 2.0).await.unwrap();
+    // what it has spent it reports, and hears of the others then
+    eventually("the other has seen it", || async {
+        if let Ok(hold) = one.attempt(&snapshot, "life", 0.01).await {
+            hold.settle(Some(usd(0.01)), None);
+        }
+        one.quotas
+            .show()
+            .iter()
+            .any(|shown| shown.name.contains("key=life") && shown.spent.0 + shown.held.0 >= 7_000_000_000)
+    })
+    .await;
     assert_eq!(server.command(&["FLUSHALL"]).as_deref(), Some("OK"));
     let fresh = Replica::new(settings).await;
     let mut passed = 0;
