@@ -98,7 +98,8 @@ pub(super) fn ledger(
     folder: &Path,
 ) -> Result<StoreConfig, Vec<ConfigError>> {
     let mut checker = Checker { faults, environment, folder, files: Vec::new() };
-    let store = checker.store(typed);
+    // of the rest of the file nothing is known here: with a budget it is where it is by default
+    let store = checker.store(typed, true);
     if checker.faults.is_empty() { Ok(store) } else { Err(checker.faults.into_errors()) }
 }
 
@@ -146,6 +147,7 @@ impl Checker<'_> {
         let auth = config.auth.as_ref();
         let open = config.keys.as_ref().is_none_or(Vec::is_empty)
             && auth.is_none_or(|auth| auth.pepper.is_none() && auth.jwt.as_ref().is_none_or(Vec::is_empty));
+        let budgets = has_budgets(&config);
         let listen = self.listeners(config.listen, open);
         let admin = self.admin(config.admin, &listen);
         let server = self.server(config.server.unwrap_or_default());
@@ -187,7 +189,7 @@ impl Checker<'_> {
         let models = self.models(&config.models.unwrap_or_default().0, &ground);
         let known = rule::Known { models: &models.by_name, wildcards: &models.wildcards, providers: &providers };
         let rules = self.rules(config.routes.unwrap_or_default(), &known);
-        let store = Arc::new(self.store(config.store));
+        let store = Arc::new(self.store(config.store, budgets));
         let events = Arc::new(self.events(config.events.unwrap_or_default()));
         let keys = self.keys(config.keys.unwrap_or_default(), config.auth.unwrap_or_default());
         let quotas = self.quotas(config.limits.unwrap_or_default(), config.budgets.unwrap_or_default(), &order);
@@ -248,6 +250,13 @@ impl Checker<'_> {
     fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
     }
+}
+
+/// Whether anybody's spending has a ceiling.
+fn has_budgets(config: &raw::Config) -> bool {
+    let keys = config.keys.iter().flatten().any(|key| key.value.budget.is_some());
+    let issuers = config.auth.iter().flat_map(|auth| auth.jwt.iter().flatten()).any(|jwt| jwt.value.budget.is_some());
+    keys || issuers || config.budgets.as_ref().is_some_and(|budgets| !budgets.is_empty())
 }
 
 fn on_loss(typed: raw::OnLoss) -> OnLoss {

@@ -72,7 +72,8 @@ pub struct Config {
     /// Default: `report`.
     pub on_loss: Option<OnLoss>,
     /// Where it is written down what calls cost: `sqlite:FILE`, `postgres://..`, `redis://..` (for the counters), `off`, or
-    /// `{ledger, counters, ..}`. Read at the start. Default: `off`.
+    /// `{ledger, counters, ..}`. Read at the start. Default: `off`; where there is a budget, `sqlite:tollgate.db`, so
+    /// that it does not begin anew at each start.
     pub store: Option<At<Store>>,
     /// Who is told of budgets that run low, and of what calls cost. Read at the start. Default: nobody.
     pub events: Option<Events>,

@@ -18,7 +18,8 @@ const COUNTERS: &str =
     "write \"local\", \"redis://HOST:6379\", \"rediss://..\" or \"redis+cluster://HOST:6379,HOST:6379\"";
 
 impl Checker<'_> {
-    pub(super) fn store(&mut self, typed: Option<At<raw::Store>>) -> StoreConfig {
+    /// `budgets`: there are some, which would begin anew at each start if nothing were kept.
+    pub(super) fn store(&mut self, typed: Option<At<raw::Store>>, budgets: bool) -> StoreConfig {
         let journal = self.path(JOURNAL);
         let Some(At {
             value: raw::Store { ledger, counters, journal: folder, journal_limit, durability, keep },
@@ -26,7 +27,8 @@ impl Checker<'_> {
             ..
         }) = typed
         else {
-            return StoreConfig { journal, ..StoreConfig::default() };
+            let ledger = if budgets { LedgerPlace::Sqlite(self.path(DEFAULT)) } else { LedgerPlace::Off };
+            return StoreConfig { ledger, journal, ..StoreConfig::default() };
         };
         // `store: redis://..` says where the counters are; the ledger is where it is by default
         let short = ledger.as_ref().is_some_and(|at| at.place == place);

@@ -31,7 +31,7 @@ pub struct Cluster {
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut found: impl FnMut() -> F) {
     let begun = std::time::Instant::now();
     while !found().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not within twenty seconds: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
