@@ -334,7 +334,8 @@ async fn endpoints_come_and_go_under_load_and_no_call_fails() {
         let gone = (0..4).filter(|n| !members.contains(n));
         let asked: Vec<usize> = gone.filter(|n| count(*n) > before[*n] + 1).collect();
         assert!(asked.is_empty(), "round {round}: {asked:?} are asked although they are gone");
-        assert!(members.iter().any(|n| count(*n) > before[*n]), "round {round}: nobody is asked");
+        let asked = || async { members.iter().any(|n| count(*n) > before[*n]) };
+        eventually(&format!("round {round}: somebody is asked"), asked).await;
     }
     let served = load.end().await;
     println!("25 changes of endpoints under load: {served} calls, none failed");
