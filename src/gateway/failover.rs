@@ -32,6 +32,9 @@ use crate::upstream::gate::{Claim, Ticket};
 use crate::upstream::retry::backoff;
 use crate::upstream::track::{Flight, Name, Track, Tracks};
 
+/// A caller's own time limit ends a call so much sooner than we do: it is told by its SDK what it expects to be told.
+const BEHIND: Duration = Duration::from_millis(100);
+
 /// How a pursuit ended.
 pub enum Pursued {
     Begun(Box<Begun>),
@@ -526,6 +529,7 @@ impl<'a> Client<'a> {
 pub fn callers_deadline(headers: &HeaderMap) -> Option<Duration> {
     ["x-stainless-timeout", "x-stainless-read-timeout"].iter().find_map(|name| {
         let seconds = headers.get(*name)?.to_str().ok()?.trim().parse::<f64>().ok()?;
-        Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero())
+        let own = Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero())?;
+        Some(own.saturating_add(BEHIND))
     })
 }

@@ -119,7 +119,7 @@ def usage_of(usage):
     if usage.reasoning:
         tokens["reasoning_tokens"] = usage.reasoning
     return {
-        "billed_units": {"input_tokens": usage.input, "output_tokens": usage.output},
+        "billed_units": {"input_tokens": usage.all_input, "output_tokens": usage.output},
         "tokens": tokens,
         "cached_tokens": usage.cache_read,
     }
