@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::id::RequestId;
 use crate::json::{Paths, ScanError, Spliced, Wrong};
 use crate::provider::{self, Answer};
-use crate::route::{self, Target, Way};
+use crate::route::{self, Most, Target, Way};
 use crate::upstream::AGENT;
 
 /// Client fields that are sent on whatever the lane. All others stay here: an allow-list, since a provider may give meaning to any name.
@@ -52,6 +52,8 @@ pub struct Question<'a> {
     pub resume: bool,
     /// What the client has of an answer that broke.
     pub said: Option<Said>,
+    /// What it can use at most, where that is put aside or written down.
+    pub most: Option<Most>,
 }
 
 /// The beginning of an answer, as another target must know it to go on.
@@ -122,7 +124,7 @@ impl Speech {
 impl<'a> Question<'a> {
     /// The same, of which the client has the beginning of an answer.
     pub fn with(&self, said: Said) -> Question<'a> {
-        Question { id: self.id.clone(), model: self.model.clone(), said: Some(said), ..*self }
+        Question { id: self.id.clone(), model: self.model.clone(), said: Some(said), most: self.most.clone(), ..*self }
     }
 
     /// What an answer needs that no provider said.

@@ -19,17 +19,16 @@ use super::attempt::How;
 use super::proxy::Shared;
 use crate::call::{Call, Spent};
 use crate::chat::Usage;
-use crate::config::policy::Disconnect;
+use crate::config::policy::{Disconnect, Info};
 use crate::config::prices::Unpriced;
 use crate::config::quota::Who;
 use crate::config::tariff::{Place, ServiceTier, Tariff};
 use crate::dialect::Operation;
-use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Cost, Event, Events};
 use crate::meter::{self, Used, Worst};
 use crate::quota::{self, CallHold, CostHold, Left, Refused, Standing, Want, Why};
-use crate::route::{self, Most, Plan, Target};
+use crate::route::{Most, Plan, Target};
 use crate::store::{Entry, Ledger, Reservation};
 use crate::units::{NanoUsd, Tokens};
 
@@ -63,7 +62,8 @@ pub struct Bill {
 }
 
 struct Open {
-    reservation: Reservation,
+    /// Where somebody is told of it.
+    reservation: Option<Reservation>,
     hold: Option<CostHold>,
     tariff: Option<Arc<Tariff>>,
     service_tier: ServiceTier,
@@ -110,20 +110,11 @@ fn costs(operation: Operation) -> bool {
 }
 
 /// What the call as a whole takes of limits, before it is tried.
-pub async fn admit(
-    shared: &Shared,
-    call: &mut Call,
-    question: &Question<'_>,
-    envelope: &Envelope,
-    plan: &Plan,
-) -> Result<Option<CallHold>> {
-    if !is_limited(call) {
-        return Ok(None);
-    }
+pub async fn admit(shared: &Shared, call: &mut Call, question: &Question<'_>, plan: &Plan) -> Result<Option<CallHold>> {
+    let Some(most) = question.most.as_ref().filter(|_| is_limited(call)) else { return Ok(None) };
     let info = plan.targets.first().map(|target| target.info).unwrap_or_default();
-    let most = route::most(question.inquiry.operation, &envelope.body, info);
     let output = most.asked.map(|asked| Tokens(asked.0.saturating_mul(u64::from(most.choices))));
-    let want = Want { input: tokens_of(most.input.0), output };
+    let want = Want { input: tokens_of(most.input(info).0), output };
     let held = shared.quotas.admit_call(&call.snapshot.quotas, &who(call), want).await;
     call.limit_fields = limit_fields(&shared.quotas.standing(&call.snapshot.quotas, &who(call)));
     held.map(Some).map_err(|refused| told(shared, &refused))
@@ -195,10 +186,11 @@ impl Bill {
         if tariff.is_none() {
             unpriced(call, target)?;
         }
-        let worst = most.and_then(|most| meter::worst(tariff.as_deref()?, &worst(most, service_tier)));
+        let worst = most.and_then(|most| meter::worst(tariff.as_deref()?, &worst(most, target.info, service_tier)));
         let hold = hold(shared, call, target, most, worst).await?;
-        let reservation = reservation(call, asked, worst);
-        if let Err(why) = shared.ledger.reserve(&reservation) {
+        let kept = !shared.ledger.is_off() || shared.events.wants_cost();
+        let reservation = kept.then(|| reservation(call, asked, worst));
+        if let Some(Err(why)) = reservation.as_ref().map(|reservation| shared.ledger.reserve(reservation)) {
             shared.metrics.ledger_refused.inc();
             if call.snapshot.quotas.has_budget(&who(call), Some(target.provider.name.as_str())) {
                 // what cannot be written down cannot be held to a ceiling
@@ -207,7 +199,6 @@ impl Bill {
                 return Err(Error::new(kind, say).code("ledger_unavailable").why(why));
             }
         }
-        let stream = reservation.stream;
         let open = Open {
             reservation,
             hold,
@@ -216,7 +207,7 @@ impl Bill {
             place,
             input,
             worst,
-            stream,
+            stream: call.stream,
             disconnect: call.disconnect,
             begun,
         };
@@ -239,14 +230,15 @@ impl Bill {
             booked.estimated |= worst_case && cost.is_some();
         }
         self.spent.add(booked.cost, booked.estimated);
+        let Some(reservation) = open.reservation else { return booked };
         if self.events.wants_cost() {
-            self.events.tell(Event::Cost(Box::new(told_cost(&open.reservation, end, &booked))));
+            self.events.tell(Event::Cost(Box::new(told_cost(&reservation, end, &booked))));
         }
         if self.ledger.is_off() {
             return booked;
         }
         self.ledger.settle(Entry {
-            reservation: open.reservation,
+            reservation,
             ended: jiff::Timestamp::now(),
             status: end.status,
             outcome: end.outcome.clone(),
@@ -378,7 +370,7 @@ async fn hold(
     if !is_limited(call) {
         return Ok(None);
     }
-    let tokens = most.map_or(Tokens(0), tokens);
+    let tokens = most.map_or(Tokens(0), |most| tokens(most, target.info));
     let attempt = quota::Attempt { provider: target.provider.name.as_str(), tokens, cost };
     shared
         .quotas
@@ -389,15 +381,15 @@ async fn hold(
 }
 
 /// Of a call, for limits: what comes and what is likely to.
-fn tokens(most: &Most) -> Tokens {
-    let output = most.asked.unwrap_or(Tokens(most.output.0.min(USUAL_OUTPUT)));
-    Tokens(tokens_of(most.input.0).0.saturating_add(output.0.saturating_mul(u64::from(most.choices))))
+fn tokens(most: &Most, info: Info) -> Tokens {
+    let output = most.asked.unwrap_or(Tokens(most.output(info).0.min(USUAL_OUTPUT)));
+    Tokens(tokens_of(most.input(info).0).0.saturating_add(output.0.saturating_mul(u64::from(most.choices))))
 }
 
-fn worst(most: &Most, service_tier: ServiceTier) -> Worst {
+fn worst(most: &Most, info: Info, service_tier: ServiceTier) -> Worst {
     Worst {
-        input: most.input,
-        output: most.output,
+        input: most.input(info),
+        output: most.output(info),
         choices: most.choices,
         service_tier,
         place: if most.regional { Place::Regional } else { Place::Global },

@@ -59,7 +59,9 @@ pub async fn run(
     let plan = plan(shared, session, call, &question, &envelope, None)?;
     call.disconnect = plan.policy.disconnect;
     question.resume = plan.policy.resume && question.stream && inquiry.operation == Operation::ChatCompletions;
-    let hold = billing::admit(shared, call, &question, &envelope, &plan).await?;
+    question.most =
+        (!shared.ledger.is_off() || billing::is_limited(call)).then(|| route::most(inquiry.operation, &envelope.body));
+    let hold = billing::admit(shared, call, &question, &plan).await?;
     let done = pursue(shared, session, call, &question, envelope, plan, share).await;
     if let Some(hold) = hold {
         hold.settle(call.usage.map_or(Tokens(0), |usage| Tokens(usage.input.0.saturating_add(usage.output.0))));
@@ -169,6 +171,7 @@ fn question<'a>(session: &Session, call: &Call, inquiry: &'a Inquiry, envelope: 
         seed: seed(&call.id),
         resume: false,
         said: None,
+        most: None,
     }
 }
 

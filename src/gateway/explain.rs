@@ -119,6 +119,7 @@ impl Call<'_> {
             seed: SEED,
             resume: false,
             said: None,
+            most: None,
         };
         let none = Tracks::default();
         let tracks = match self.knowledge {

@@ -27,7 +27,7 @@ use crate::config::policy::{Disconnect, HedgeAfter};
 use crate::dialect;
 use crate::dialect::envelope::Envelope;
 use crate::error::{Error, Kind, Refused, Result};
-use crate::route::{self, Gauge, Gauges, Plan, Target};
+use crate::route::{Gauge, Gauges, Plan, Target};
 use crate::upstream::gate::{Claim, Ticket};
 use crate::upstream::retry::backoff;
 use crate::upstream::track::{Flight, Name, Track, Tracks};
@@ -216,10 +216,8 @@ impl<'a> Chase<'a> {
 
     /// What the try may cost, put aside and written down.
     async fn bill(&self, call: &Call, asked: &Asked) -> Result<Bill> {
-        let most = (!self.shared.ledger.is_off() || billing::is_limited(call))
-            .then(|| route::most(self.question.inquiry.operation, &self.envelope.body, asked.target.info));
         let input = billing::tokens_of(self.envelope.body.len() as u64);
-        Bill::open(self.shared, call, asked, most.as_ref(), input, Instant::now()).await
+        Bill::open(self.shared, call, asked, self.question.most.as_ref(), input, Instant::now()).await
     }
 
     /// A budget or a limit stands in the way of a try: another target may be cheaper.

@@ -21,11 +21,10 @@ const CHOICES: u64 = 128;
 /// What a request can use at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Most {
-    /// No more tokens than bytes, nor than the model's window.
-    pub input: Tokens,
-    /// Of each choice.
-    pub output: Tokens,
-    /// What the request itself allows of it, if it says so.
+    bytes: u64,
+    /// Only a conversation has output.
+    converses: bool,
+    /// The output that the request itself allows of each choice, if it says so.
     pub asked: Option<Tokens>,
     pub choices: u32,
     /// As it stands in the request: `flex`, `priority`, ..
@@ -40,16 +39,10 @@ pub struct Most {
 }
 
 /// The most that a call with this body can make a model use.
-pub fn most(operation: Operation, body: &[u8], info: Info) -> Most {
+pub fn most(operation: Operation, body: &[u8]) -> Most {
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     let read = Body::new(operation, body);
     let asked = read.most_output();
-    let can = info.max_output.or(info.context).unwrap_or(LONGEST);
-    let output = match operation {
-        _ if !read.is_conversation() => 0,
-        _ if asked > 0 => asked,
-        _ => can,
-    };
     let members = (has("\"n\"") || has("\"best_of\"") || has("andidate") || has("\"service"))
         .then(|| Object::scan(body).ok())
         .flatten();
@@ -67,8 +60,8 @@ pub fn most(operation: Operation, body: &[u8], info: Info) -> Most {
     });
     let server_tools = ["web_search", "google_search", "googleSearch", "file_search", "code_interpreter", "web_fetch"];
     Most {
-        input: Tokens((body.len() as u64).min(info.context.unwrap_or(WINDOW))),
-        output: Tokens(output),
+        bytes: body.len() as u64,
+        converses: read.is_conversation(),
         asked: (asked > 0).then_some(Tokens(asked)),
         choices: u32::try_from(choices.clamp(1, CHOICES)).unwrap_or(1),
         service_tier,
@@ -81,6 +74,21 @@ pub fn most(operation: Operation, body: &[u8], info: Info) -> Most {
     }
 }
 
+// === impl Most ===
+
+impl Most {
+    /// No more tokens than bytes, nor than the model's window.
+    pub fn input(&self, info: Info) -> Tokens {
+        Tokens(self.bytes.min(info.context.unwrap_or(WINDOW)))
+    }
+
+    /// Of each choice.
+    pub fn output(&self, info: Info) -> Tokens {
+        let can = info.max_output.or(info.context).unwrap_or(LONGEST);
+        if self.converses { self.asked.unwrap_or(Tokens(can)) } else { Tokens(0) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,19 +96,19 @@ mod tests {
     #[test]
     fn what_a_request_may_use_is_bounded_by_its_words_and_its_model() {
         let info = Info { context: Some(128_000), max_output: Some(16_384), ..Info::default() };
-        let of = |body: &str| most(Operation::ChatCompletions, body.as_bytes(), info);
+        let of = |body: &str| most(Operation::ChatCompletions, body.as_bytes());
         let plain = of(r#"{"model":"m","messages":[]}"#);
-        assert_eq!((plain.input, plain.output, plain.choices), (Tokens(27), Tokens(16_384), 1));
+        assert_eq!((plain.input(info), plain.output(info), plain.choices), (Tokens(27), Tokens(16_384), 1));
         assert!(!plain.audio && !plain.images && !plain.cache_write && plain.server_tool_calls == 0);
         let asked = of(r#"{"model":"m","max_tokens":7,"n":3,"service_tier":"flex","tools":[{"type":"web_search"}]}"#);
-        assert_eq!((asked.output, asked.choices, asked.service_tier.as_deref()), (Tokens(7), 3, Some("flex")));
+        assert_eq!((asked.output(info), asked.choices, asked.service_tier.as_deref()), (Tokens(7), 3, Some("flex")));
         assert_eq!(asked.server_tool_calls, 16);
         let gemini =
-            most(Operation::GenerateContent, br#"{"generationConfig":{"candidateCount":2,"maxOutputTokens":9}}"#, info);
-        assert_eq!((gemini.output, gemini.choices), (Tokens(9), 2));
-        assert_eq!(most(Operation::Embeddings, b"{\"input\":\"x\"}", info).output, Tokens(0));
+            most(Operation::GenerateContent, br#"{"generationConfig":{"candidateCount":2,"maxOutputTokens":9}}"#);
+        assert_eq!((gemini.output(info), gemini.choices), (Tokens(9), 2));
+        assert_eq!(most(Operation::Embeddings, b"{\"input\":\"x\"}").output(info), Tokens(0));
         // an endless prompt is no longer than the window
-        assert_eq!(of(&format!("{{\"x\":\"{}\"}}", "x".repeat(200_000))).input, Tokens(128_000));
+        assert_eq!(of(&format!("{{\"x\":\"{}\"}}", "x".repeat(200_000))).input(info), Tokens(128_000));
         assert_eq!(of(r#"{"n":99999999999}"#).choices, 128);
     }
 }

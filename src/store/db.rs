@@ -77,7 +77,6 @@ macro_rules! on_reader {
 }
 
 // for whoever has tables here
-#[allow(unused_imports)]
 pub(crate) use {on_reader, on_writer};
 
 // === impl Db ===

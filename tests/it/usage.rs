@@ -1,6 +1,6 @@
 //! What is told of spending, asserted on sums done by hand: at the admin port, at the command line, in exports, as gauges and as events.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tollgate::config::Secret;
 
+use crate::support::redis::Redis;
 use crate::support::scripted::Scripted;
-use crate::support::{Gateway, KEY, client, eventually, free_port};
+use crate::support::{Gateway, KEY, client, eventually};
 
 const OTHER: &str = "sk-other-0123456789abcdef";
 const WEBHOOK_SECRET: &str = "webhook-secret-0123456789";
@@ -304,41 +305,16 @@ async fn receiver() -> (Scripted, Got) {
     (receiver, got)
 }
 
-/// A real server, ended with its owner.
-struct Redis {
-    port: u16,
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Redis {
-        let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        Redis { port, child: command.spawn().expect("redis-server is installed"), _folder: folder }
-    }
-
-    /// The `data` of every entry of the stream.
-    fn entries(&self, stream: &str) -> Vec<Value> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).expect("a URL");
-        let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_secs(1)) else { return Vec::new() };
-        type Entries = Vec<(String, Vec<(String, String)>)>;
-        let read: Entries =
-            redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection).expect("a stream");
-        let data = |(_, fields): (String, Vec<(String, String)>)| {
-            fields.into_iter().find(|(name, _)| name == "data").map(|(_, data)| data)
-        };
-        read.into_iter().filter_map(data).map(|data| serde_json::from_str(&data).expect("JSON")).collect()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The `data` of every entry of a stream.
+fn entries(server: &Redis, stream: &str) -> Vec<Value> {
+    let client = redis::Client::open(server.url()).expect("a URL");
+    let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_secs(1)) else { return Vec::new() };
+    type Entries = Vec<(String, Vec<(String, String)>)>;
+    let read: Entries = redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection).expect("a stream");
+    let data = |(_, fields): (String, Vec<(String, String)>)| {
+        fields.into_iter().find(|(name, _)| name == "data").map(|(_, data)| data)
+    };
+    read.into_iter().filter_map(data).map(|data| serde_json::from_str(&data).expect("JSON")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,7 +333,7 @@ async fn a_budget_that_runs_low_is_told_once_and_signed() {
         call(&gateway, OTHER, "big", &format!("call-{n}")).await;
     }
     eventually("the webhook has it, the second time", || async { got.lock().expect("whole").len() >= 2 }).await;
-    eventually("the stream has all", || async { redis.entries("tollgate:events").len() == 6 }).await;
+    eventually("the stream has all", || async { entries(&redis, "tollgate:events").len() == 6 }).await;
     eventually("it is counted", || async {
         gateway.metric("tollgate_events_total", &["\"webhook\"", "\"sent\""]).await == 1.0
     })
@@ -375,9 +351,8 @@ async fn a_budget_that_runs_low_is_told_once_and_signed() {
     assert_eq!(rows(&body["events"], &names), [["budget", "80", "0.09", "0.1"]]);
     assert!(body["events"][0]["budget"].as_str().is_some_and(|name| name.contains("team=ads")), "{body}");
 
-    let entries = Value::from(redis.entries("tollgate:events"));
-    let costs: Vec<Value> =
-        entries.as_array().expect("a list").iter().filter(|e| e["type"] == "cost").cloned().collect();
+    let told = Value::from(entries(&redis, "tollgate:events"));
+    let costs: Vec<Value> = told.as_array().expect("a list").iter().filter(|e| e["type"] == "cost").cloned().collect();
     let calls: Vec<[&str; 2]> =
         vec![["call-0", "0.018"], ["call-1", "0.018"], ["call-2", "0.018"], ["call-3", "0.018"], ["call-4", "0.018"]];
     assert_eq!(rows(&Value::from(costs.clone()), &["call", "cost_usd"]), calls, "in their order");
